@@ -1,0 +1,382 @@
+"""The open catalog: DuckDB over a loaded store, with runs and edits registered on top."""
+
+import atexit
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from gtp_core.catalog.load import load
+from gtp_core.catalog.workspace import (
+    Edit,
+    active_edits,
+    append_edit,
+    delete_run,
+    list_runs,
+    read_edits,
+    read_run,
+    save_run,
+    workspace_of,
+)
+from gtp_core.errors import CatalogError, RunError, TaskError
+from gtp_core.store import Progress, Store, open_store
+
+TABLES = {
+    "samples": "the pool: row, sample_id, source, prompt, completion, n_tokens",
+    "tasks": "task, n_examples, n_subtasks, n_invalid (examples without a usable gradient)",
+    "examples": "validation examples: task, example_id, subtask, prompt, completion",
+    "checkpoints": "checkpoint, position, step, step_size, eta, coherence, common_direction",
+    "influences": "per sample and task: influence (LESS: the best subtask's), subtask, by_checkpoint",
+    "health": "per sample: valid, reason, norms (one gradient norm per checkpoint)",
+    "runs": "saved runs: settings, residuals, held-out match, why it stopped",
+    "selections": "per run and chosen sample: rank, sample_id, weight, influence, topk_rank, filled",
+    "verdicts": "per run and sample: verdict, keeper (of duplicates), influence, proxy",
+    "clusters": "duplicate clusters: basis, cluster, sample_id, keeper",
+    "edits": "the log of pins, bans, tags, keepers and undos",
+    "tags": "tags in force: sample_id, tag",
+}
+"""The tables a curator's SQL sees, each with its columns in words."""
+
+_EMPTY = {
+    "runs": "run VARCHAR, method VARCHAR, task VARCHAR, budget VARCHAR, n_selected BIGINT,"
+    " residual_weighted DOUBLE, residual_as_trained DOUBLE, held_out_match DOUBLE,"
+    " held_out_ceiling DOUBLE, stop VARCHAR, settings JSON",
+    "selections": "run VARCHAR, rank BIGINT, sample_id VARCHAR, weight DOUBLE, influence DOUBLE,"
+    " topk_rank BIGINT, filled BOOLEAN",
+    "verdicts": "run VARCHAR, sample_id VARCHAR, verdict VARCHAR, keeper VARCHAR, influence"
+    " DOUBLE, proxy DOUBLE",
+    "clusters": "basis VARCHAR, cluster BIGINT, sample_id VARCHAR, keeper BOOLEAN",
+    "edits": "edit BIGINT, time VARCHAR, who VARCHAR, what VARCHAR, sample_id VARCHAR,"
+    " value VARCHAR, undoes BIGINT",
+    "tags": "sample_id VARCHAR, tag VARCHAR",
+}
+_LOADED = ("samples", "tasks", "examples", "checkpoints", "influences", "health")
+
+
+class Catalog:
+    """A store, its database and its workspace, ready for queries from any number of threads.
+
+    Attributes:
+        store: the store.
+        workspace: the folder of its runs, edits and derived files.
+
+    Example:
+        >>> catalog = open_catalog("data/demo")
+        >>> catalog.query("SELECT count(*) AS n FROM samples")["n"].item()
+        4000
+    """
+
+    def __init__(self, store: Store, workspace: Path, database: Path) -> None:
+        self.store = store
+        self.workspace = workspace
+        self._lock = threading.Lock()
+        self._database = database
+        self._known: tuple[tuple[str, ...], int] | None = None
+        self._connection = duckdb.connect(":memory:", config={"threads": 2})
+        atexit.register(self.close)
+        try:
+            self._attach(database)
+        except duckdb.Error:
+            self.close()
+            raise self._damaged() from None
+
+    def close(self) -> None:
+        """Let go of the database file. The catalog is of no use afterwards."""
+        atexit.unregister(self.close)
+        self._connection.close()
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
+        """Run one of our own statements; parameters are $1, $2, ..."""
+        self.refresh()
+        with self._connection.cursor() as cursor:
+            try:
+                return cursor.sql(sql, params=list(params)).pl()
+            except _DAMAGE:
+                raise self._damaged() from None
+
+    def ask(self, sql: str, *, limit: int = 1000, seconds: float = 10.0) -> pl.DataFrame:
+        """Run a curator's statement: one SELECT, no files, at most `limit` rows and `seconds`.
+
+        Besides the tables of TABLES it may call `gradient(row, checkpoint)`, which reads a unit
+        gradient from the store's memory map as FLOAT[]; nothing is copied into the database.
+
+        Raises:
+            CatalogError: not one SELECT, wrong SQL, or too slow.
+        """
+        self.refresh()
+        sql = sql.encode(errors="replace").decode()  # a lone surrogate would be a TypeError
+        with self._connection.cursor() as cursor:
+            timer = threading.Timer(seconds, cursor.interrupt)
+            timer.start()
+            try:
+                self._check_statement(cursor, sql)
+                result = cursor.sql(f"SELECT * FROM ({sql.strip().rstrip(';')}\n) LIMIT {limit}")
+                return result.pl()
+            except duckdb.InterruptException:
+                raise CatalogError(
+                    f"the query ran longer than {seconds:g} s. Narrow it with WHERE or LIMIT."
+                ) from None
+            except (duckdb.Error, pl.exceptions.PolarsError) as error:
+                first = str(error).strip().splitlines()[0]
+                raise CatalogError(
+                    f"DuckDB refuses the query ({first}). Mend it; the tables are "
+                    f"{', '.join(TABLES)}."
+                ) from None
+            finally:
+                timer.cancel()
+
+    def rows_where(self, condition: str) -> np.ndarray:
+        """Row numbers of the samples that meet an SQL condition on the table `samples`.
+
+        Raises:
+            CatalogError: not one condition, wrong SQL, or too slow.
+        """
+        condition = condition.encode(errors="replace").decode()
+        with self._connection.cursor() as cursor:
+            try:  # in other brackets than below, so that no condition can close both
+                cursor.extract_statements(f"SELECT [{condition}\n]")
+            except duckdb.Error:
+                raise CatalogError(
+                    f"{condition!r} is not one SQL condition on the samples. "
+                    "Write one like: source = 'flan' AND n_tokens < 512."
+                ) from None
+        limit = self.store.n_samples
+        found = self.ask(f"SELECT row FROM samples WHERE ({condition}\n)", limit=limit)
+        return found["row"].to_numpy()
+
+    def refresh(self) -> None:
+        """Register runs and edits that appeared on disk since the last look, by anyone."""
+        with self._lock:
+            log = self.workspace / "edits.jsonl"
+            seen = (tuple(list_runs(self.workspace)), log.stat().st_size if log.exists() else 0)
+            if seen == self._known:
+                return
+            with self._connection.cursor() as cursor:
+                cursor.execute("BEGIN")
+                old = self._known[0] if self._known else ()
+                if set(old) - set(seen[0]):
+                    for table in ("runs", "selections", "verdicts"):
+                        cursor.execute(f"DELETE FROM {table}")
+                    old = ()
+                for run_id in seen[0]:
+                    if run_id not in old:
+                        self._register_run(cursor, run_id)
+                self._register_edits(cursor)
+                cursor.execute("COMMIT")
+            self._known = seen
+
+    def influence(self, task: str) -> np.ndarray:
+        """LESS's influence (n_samples,) float32 of every sample on a task; NaN where invalid."""
+        self.store.task(task)
+        table = self.query("SELECT influence FROM influences WHERE task = $1 ORDER BY row", [task])
+        if table.is_empty():
+            raise TaskError(
+                f"task {task!r} has no validation examples; a target needs at least one. "
+                f"Choose one of {', '.join(self.store.task_names)}."
+            )
+        return table["influence"].cast(pl.Float32).fill_null(float("nan")).to_numpy()
+
+    def valid(self) -> np.ndarray:
+        """(n_samples,) bool: the samples with a usable gradient at every checkpoint."""
+        return self.query("SELECT valid FROM health ORDER BY row")["valid"].to_numpy()
+
+    def common_direction(self) -> np.ndarray:
+        """Unit mean direction of the valid samples per checkpoint: (n_checkpoints, dim) float64."""
+        table = self.query("SELECT common_direction FROM checkpoints ORDER BY position")
+        return np.array(table["common_direction"].to_list(), dtype=np.float64)
+
+    def sample_ids(self) -> pl.Series:
+        """(n_samples,) ids in row order."""
+        return self.query("SELECT sample_id FROM samples ORDER BY row")["sample_id"]
+
+    def rows_of(self, sample_ids: Sequence[str]) -> np.ndarray:
+        """Row numbers of these ids, in their order.
+
+        Raises:
+            CatalogError: an id that is not in the store.
+        """
+        wanted = pl.DataFrame({"sample_id": list(sample_ids)}, schema={"sample_id": pl.String})
+        known = self.query("SELECT sample_id, row FROM samples")
+        found = wanted.join(known, on="sample_id", how="left", maintain_order="left")
+        missing = found.filter(pl.col("row").is_null())["sample_id"].to_list()
+        if missing:
+            raise CatalogError(
+                f"{len(missing):,} of {len(found):,} sample ids are not in this store, "
+                f"{missing[0]!r} among them. Check that the list belongs to {self.store.store_id}."
+            )
+        return found["row"].to_numpy()
+
+    def texts(self, rows: np.ndarray) -> pl.DataFrame:
+        """row, sample_id, source, prompt, completion, n_tokens of these rows, in their order."""
+        wanted = pl.DataFrame({"row": np.asarray(rows, dtype=np.int64)})
+        found = self.query(
+            "SELECT * FROM samples WHERE row IN (SELECT unnest($1::BIGINT[]))",
+            [wanted["row"].to_list()],
+        )
+        return wanted.join(found, on="row", how="left", maintain_order="left")
+
+    def save_run(self, run: dict[str, Any], tables: dict[str, pl.DataFrame]) -> None:
+        """Keep a run in the workspace; it appears in `runs`, `selections` and `verdicts`."""
+        save_run(self.workspace, run, tables)
+
+    def read_run(self, run_id: str) -> tuple[dict[str, Any], dict[str, pl.DataFrame]]:
+        """A saved run and its tables, as `save_run` took them."""
+        return read_run(self.workspace, run_id)
+
+    def delete_run(self, run_id: str) -> None:
+        """Forget a run."""
+        delete_run(self.workspace, run_id)
+
+    def list_runs(self) -> list[str]:
+        """Ids of the saved runs, oldest first."""
+        return list_runs(self.workspace)
+
+    def edit(
+        self, what: str, *, who: str, sample_id: str = "", value: str = "", undoes: int = 0
+    ) -> Edit:
+        """Append a pin, ban, tag, keeper or undo to the edit log."""
+        if sample_id:
+            self.rows_of([sample_id])
+        return append_edit(
+            self.workspace, who=who, what=what, sample_id=sample_id, value=value, undoes=undoes
+        )
+
+    def edits(self) -> list[Edit]:
+        """The edits in force: the log without what was undone."""
+        return active_edits(read_edits(self.workspace))
+
+    def _attach(self, database: Path) -> None:
+        connection = self._connection
+        connection.execute(
+            f"ATTACH '{str(database).replace(chr(39), chr(39) * 2)}' AS loaded (READ_ONLY)"
+        )
+        for table in _LOADED:
+            connection.execute(f"CREATE VIEW {table} AS SELECT * FROM loaded.main.{table}")
+        for table, columns in _EMPTY.items():
+            connection.execute(f"CREATE TABLE {table} ({columns})")
+        connection.create_function(
+            "gradient",
+            self._gradient,
+            ["BIGINT", "VARCHAR"],
+            "FLOAT[]",
+            type="arrow",
+            null_handling="special",
+        )
+        for setting in _SANDBOX:
+            connection.execute(f"SET {setting}")
+
+    def _damaged(self) -> CatalogError:
+        return CatalogError(
+            f"{self._database} is damaged or no catalog. Delete it; it is rebuilt from the store "
+            "at the next opening."
+        )
+
+    def _gradient(self, rows: pa.Array, checkpoints: pa.Array) -> pa.Array:
+        """SQL's gradient(row, checkpoint): a unit gradient from the memory map, or NULL."""
+        position = {c.name: i for i, c in enumerate(self.store.checkpoints)}
+        starts = np.cumsum([0] + [part.rows for part in self.store.manifest.parts])
+        answer: list[np.ndarray | None] = []
+        for row, name in zip(rows.to_pylist(), checkpoints.to_pylist(), strict=True):
+            if name not in position or row is None or not 0 <= row < self.store.n_samples:
+                answer.append(None)
+                continue
+            part = int(np.searchsorted(starts, row, side="right")) - 1
+            unit, _ = self.store.part_rows(part, position[name])
+            answer.append(unit[row - starts[part]].astype(np.float32))
+        return pa.array(answer, type=pa.list_(pa.float32()))
+
+    @staticmethod
+    def _check_statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
+        statements = cursor.extract_statements(sql)
+        kinds = [statement.type for statement in statements]
+        if kinds != [duckdb.StatementType.SELECT]:
+            found = ", ".join(kind.name for kind in kinds) or "nothing"
+            raise CatalogError(f"the query is {found}; write a single SELECT statement.")
+
+    def _register_run(self, cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
+        """Add a run's rows, unless it is damaged or just deleted: `read_run` says which."""
+        try:
+            tables = _run_tables(run_id, *read_run(self.workspace, run_id))
+        except (RunError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
+            return
+        for name, table in tables.items():
+            cursor.register("incoming", table)
+            cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+            cursor.unregister("incoming")
+
+    def _register_edits(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        log = read_edits(self.workspace)
+        cursor.execute("DELETE FROM edits")
+        cursor.execute("DELETE FROM tags")
+        if log:
+            cursor.register("incoming", pl.DataFrame(log))
+            cursor.execute(
+                "INSERT INTO edits SELECT edit, time, who, what, sample_id, value, undoes FROM incoming"
+            )
+            cursor.unregister("incoming")
+        for edit in active_edits(log):
+            if edit.what == "tag":
+                cursor.execute("INSERT INTO tags VALUES ($1, $2)", [edit.sample_id, edit.value])
+
+
+_DAMAGE = (
+    duckdb.IOException,
+    duckdb.FatalException,
+    duckdb.InternalException,
+    duckdb.SerializationException,
+)
+_SANDBOX = (
+    "temp_directory = ''",  # else a large sort writes into the working directory
+    "autoinstall_known_extensions = false",
+    "autoload_known_extensions = false",
+    "enable_external_access = false",
+    "memory_limit = '4GB'",
+    "lock_configuration = true",
+)
+
+
+def _run_tables(
+    run_id: str, run: dict[str, Any], tables: dict[str, pl.DataFrame]
+) -> dict[str, pl.DataFrame]:
+    """A saved run as rows of `runs`, `selections` and `verdicts`, columns in their order."""
+    held_out = run["held_out"] or {}
+    row = {name: run[name] for name in ("method", "task", "budget", "n_selected")}
+    row |= {name: run[name] for name in ("residual_weighted", "residual_as_trained", "stop")}
+    row |= {"run": run_id, "budget": str(run["budget"]), "settings": json.dumps(run["settings"])}
+    row |= {f"held_out_{name}": held_out.get(name) for name in ("match", "ceiling")}
+    frames = {"runs": pl.DataFrame([row])}
+    for name, saved in (("selections", "selection"), ("verdicts", "verdicts")):
+        frames[name] = tables[saved].with_columns(pl.lit(run_id).alias("run"))
+    return {
+        name: frame.select([column.split()[0] for column in _EMPTY[name].split(", ")])
+        for name, frame in frames.items()
+    }
+
+
+def open_catalog(
+    store: Store | Path | str,
+    *,
+    workspace: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Catalog:
+    """Open a store's catalog, loading the store first if this was never done.
+
+    Args:
+        store: a Store or the path of one.
+        workspace: where to keep runs, edits and the database; by default the store's own folder,
+            or a folder of the user's when the store is read-only.
+        progress: called while loading.
+
+    Raises:
+        StoreError: the folder is no store.
+        CatalogError: the workspace cannot be written to, or ids repeat.
+    """
+    opened = store if isinstance(store, Store) else open_store(store)
+    folder = workspace_of(opened, workspace)
+    return Catalog(opened, folder, load(opened, folder, progress))
