@@ -1,0 +1,189 @@
+"""How good a selection is: reliability of the task, held-out match, and both along the budgets."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import sqrt
+
+import numpy as np
+import polars as pl
+
+from gtp_core.atoms import Problem
+from gtp_core.catalog import Catalog
+from gtp_core.methods import Settings, select
+from gtp_core.pursuit import Selection
+from gtp_core.store import Progress, written_whole
+
+PATH_VERSION = 1
+PATH_METHODS = ("gtp", "top-k", "random")
+RANDOM_SEEDS = 10
+MAX_PATH_SHARE = 0.1  # of the pool: where the budget path ends
+MAX_PATH_BUDGET = 1000
+LOW_RELIABILITY = 0.5
+_PLATEAU = 0.97  # of the best held-out match: where more samples stop helping
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How a selection fitted on one part of the validation examples matches the other part.
+
+    Attributes:
+        match: cosine of the fitted combination with the target of the other part, averaged.
+        ceiling: cosine of the two parts' targets, averaged: what a perfect fit would reach.
+        splits: number of fits.
+    """
+
+    match: float
+    ceiling: float
+    splits: int
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well two halves of a task's validation examples agree on its target.
+
+    Attributes:
+        split_half: mean cosine of the targets of two halves.
+        full: reliability of the whole target, by Spearman-Brown: 2 r / (1 + r).
+        doubled: what twice the examples would give.
+        noise_floor: relative residual below which only noise is fitted: sqrt(1 - full).
+        n_examples: validation examples used.
+    """
+
+    split_half: float
+    full: float
+    doubled: float
+    noise_floor: float
+    n_examples: int
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine of two vectors; 0 when one of them is zero."""
+    length = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / length if length > 0 else 0.0
+
+
+def reliability(problem: Problem, n_examples: int) -> Reliability | None:
+    """The reliability of a problem's target; None when it has a single example."""
+    if not problem.splits:
+        return None
+    r = float(np.mean([cosine(split.fit, split.rest) for split in problem.splits]))
+    full = spearman_brown(r, 2)
+    floor = sqrt(1 - min(max(full, 0.0), 1.0))
+    return Reliability(r, full, spearman_brown(r, 4), floor, n_examples)
+
+
+def spearman_brown(split_half: float, factor: float) -> float:
+    """Reliability with `factor` times the examples of a half (Spearman 1910, Brown 1910)."""
+    r = min(max(split_half, 0.0), 1.0)
+    return factor * r / (1 + (factor - 1) * r)
+
+
+def combination(problem: Problem, selection: Selection) -> np.ndarray:
+    """weights @ atoms[support], (dim,) float64."""
+    rows = problem.atoms.rows(selection.support).astype(np.float64)
+    return selection.weights @ rows
+
+
+def held_out(
+    problem: Problem, budget: str | int, *, method: str, settings: Settings
+) -> HeldOut | None:
+    """Fit on each part of the validation examples, match the other; None without two examples."""
+    if not problem.parts:
+        return None
+    matches, ceilings = [], []
+    for part, rest in problem.parts:
+        selection = select(part, budget, method=method, settings=settings)
+        matches.append(cosine(combination(part, selection), rest))
+        ceilings.append(cosine(part.target, rest))
+    return HeldOut(float(np.mean(matches)), float(np.mean(ceilings)), len(matches))
+
+
+def path_budgets(n_candidates: int, dim: int, count: int = 24) -> list[int]:
+    """Log-spaced budgets from 5 samples to a tenth of the pool, at most `count` of them.
+
+    No budget exceeds the length of an atom (more samples cannot be told apart) nor 1,000.
+    """
+    top = max(1, min(round(n_candidates * MAX_PATH_SHARE), dim, MAX_PATH_BUDGET))
+    raw = np.geomspace(min(5, top), top, count)
+    return sorted({int(budget) for budget in np.round(raw)})
+
+
+def budget_path(
+    problem: Problem,
+    budgets: Sequence[int],
+    settings: Settings,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Residuals and held-out match of GTP, top-k and random at every budget.
+
+    Returns:
+        method, seed, budget, n_selected, residual_weighted, residual_as_trained, match, ceiling;
+        random once per seed, the others once.
+    """
+    jobs = [(m, 0, b) for m in PATH_METHODS for b in budgets]
+    jobs += [("random", seed, b) for seed in range(1, RANDOM_SEEDS) for b in budgets]
+    rows = []
+    for done, (method, seed, budget) in enumerate(jobs):
+        if progress:
+            progress(done, len(jobs), f"{method}, budget {budget:,}")
+        used = replace(settings, seed=settings.seed + seed)
+        rows.append(_path_row(problem, budget, method, seed, used))
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _path_row(
+    problem: Problem, budget: int, method: str, seed: int, settings: Settings
+) -> dict[str, object]:
+    selection = select(problem, budget, method=method, settings=settings)
+    held = held_out(problem, budget, method=method, settings=settings)
+    return {
+        "method": method,
+        "seed": seed,
+        "budget": budget,
+        "n_selected": len(selection.support),
+        "residual_weighted": selection.residual_weighted,
+        "residual_as_trained": selection.residual_as_trained,
+        "match": held.match if held else None,
+        "ceiling": held.ceiling if held else None,
+    }
+
+
+def saved_path(catalog: Catalog, problem: Problem, settings: Settings) -> pl.DataFrame | None:
+    """The budget path of a problem if it was computed before."""
+    path = catalog.workspace / "paths" / f"{_path_key(catalog, problem, settings)}.parquet"
+    return pl.read_parquet(path) if path.exists() else None
+
+
+def prepare_path(
+    catalog: Catalog,
+    problem: Problem,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """The budget path of a problem, computed once and kept in the workspace."""
+    known = saved_path(catalog, problem, settings)
+    if known is not None:
+        return known
+    budgets = path_budgets(int(problem.atoms.candidates.sum()), problem.atoms.dim)
+    table = budget_path(problem, budgets, settings, progress)
+    path = catalog.workspace / "paths" / f"{_path_key(catalog, problem, settings)}.parquet"
+    with written_whole(path) as temporary:
+        table.write_parquet(temporary)
+    return table
+
+
+def _path_key(catalog: Catalog, problem: Problem, settings: Settings) -> str:
+    used = {"version": PATH_VERSION, "store": catalog.store.digest, **problem.settings}
+    text = json.dumps(used | vars(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def enough(path: pl.DataFrame, method: str = "gtp") -> int | None:
+    """The smallest budget that reaches 97 % of a method's best held-out match: where to stop."""
+    rows = path.filter((pl.col("method") == method) & pl.col("match").is_not_null()).sort("budget")
+    if rows.is_empty() or not (rows["match"].max() or 0) > 0:
+        return None
+    reached = rows.filter(pl.col("match") >= _PLATEAU * rows["match"].max())
+    return int(reached["budget"][0])
