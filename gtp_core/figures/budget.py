@@ -1,0 +1,243 @@
+"""Figures along the budget and along the rounds."""
+
+import plotly.graph_objects as go
+import polars as pl
+
+from gtp_core.figures.theme import (
+    DASHES,
+    SMALL_HEIGHT,
+    SYMBOLS,
+    Picture,
+    Theme,
+    colour,
+    lay_out,
+    word,
+)
+
+_RESIDUALS = {
+    "residual_weighted": "with GTP's weights",
+    "residual_as_trained": "as trained, every sample counting the same",
+}
+
+
+def residual_figure(
+    path: pl.DataFrame,
+    theme: Theme,
+    *,
+    budget: int,
+    column: str = "residual_weighted",
+    noise_floor: float | None = None,
+) -> Picture:
+    """Relative residual against budget: GTP, top-k, the random band, the noise floor.
+
+    Args:
+        path: as `report.budget_path` makes it.
+        theme: light or dark.
+        budget: the current budget, marked with a line.
+        column: residual_weighted or residual_as_trained.
+        noise_floor: residual below which only the noise of the target is fitted.
+    """
+    figure = go.Figure()
+    _random_band(figure, path, theme, column)
+    for method in ("top-k", "gtp"):
+        _line(figure, _method_rows(path, method), method, column, theme)
+    if noise_floor is not None:
+        _level(figure, path, theme, noise_floor, "noise floor")
+    _mark(figure, theme, budget)
+    title = _residual_title(path, column)
+    lay_out(figure, theme, title=title, x="budget (samples, log scale)", y="relative residual")
+    figure.update_xaxes(type="log", tickformat=",")
+    figure.update_yaxes(rangemode="tozero", tickformat=".2f")
+    here = _at(path, budget)
+    alt = (
+        f"Relative residual, {_RESIDUALS[column]}, against budget. {title}. At budget {budget:,}: "
+        + ", ".join(f"{word(r['method'])} {r[column]:.3f}" for r in here.to_dicts())
+        + "."
+    )
+    return Picture(figure, alt, _wide(path, column))
+
+
+def held_out_figure(path: pl.DataFrame, theme: Theme, *, budget: int, stop: int | None) -> Picture:
+    """Held-out match against budget with its ceiling; `stop` is where more samples stop helping."""
+    figure = go.Figure()
+    _random_band(figure, path, theme, "match")
+    for method in ("top-k", "gtp"):
+        _line(figure, _method_rows(path, method), method, "match", theme)
+    ceilings = path["ceiling"].drop_nulls()
+    ceiling = float(ceilings[0]) if len(ceilings) else None
+    if ceiling is not None:
+        _level(figure, path, theme, ceiling, "ceiling")
+    _mark(figure, theme, budget)
+    title = _held_out_title(path, stop)
+    lay_out(
+        figure, theme, title=title, x="budget (samples, log scale)", y="held-out match (cosine)"
+    )
+    figure.update_xaxes(type="log", tickformat=",")
+    figure.update_yaxes(tickformat=".2f")
+    here = _at(path, budget).filter(pl.col("match").is_not_null() & (pl.col("method") != "random"))
+    alt = (
+        f"Held-out match against budget. {title}. At budget {budget:,}: "
+        + ", ".join(f"{word(r['method'])} {r['match']:.3f}" for r in here.to_dicts())
+        + (f"; ceiling {ceiling:.3f}." if ceiling is not None else ".")
+    )
+    return Picture(figure, alt, _wide(path, "match"))
+
+
+def rounds_figure(rounds: pl.DataFrame, theme: Theme) -> Picture:
+    """What every round of a pursuit did: samples kept, entered and left, and the residual."""
+    figure = go.Figure()
+    bars = (("kept", "both", ""), ("entered", "gtp", "/"), ("left", "random", "x"))
+    for column, shade, pattern in bars:
+        figure.add_bar(
+            x=rounds["round"].to_numpy(),
+            y=rounds[column].to_numpy() * (-1 if column == "left" else 1),
+            name=column,
+            marker={"color": colour(theme, shade), "pattern": {"shape": pattern}},
+            hovertemplate="%{y:,}",
+        )
+    figure.add_scatter(
+        x=rounds["round"].to_numpy(),
+        y=rounds["residual"].to_numpy(),
+        name="residual (right axis)",
+        yaxis="y2",
+        mode="lines+markers",
+        line={"color": colour(theme, "top-k"), "width": 2},
+        marker={"symbol": "diamond", "size": 8},
+        hovertemplate="%{y:.4f}",
+    )
+    last = rounds.row(-1, named=True)
+    n_rounds = rounds.height
+    title = (
+        f"{n_rounds} round{'s' if n_rounds > 1 else ''}, residual {last['residual']:.3f} at the end"
+    )
+    lay_out(figure, theme, title=title, x="round", y="samples", height=SMALL_HEIGHT + 40)
+    figure.update_layout(
+        barmode="relative",
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "rangemode": "tozero",
+            "showgrid": False,
+            "title": {"text": "residual"},
+            "tickformat": ".2f",
+            "nticks": 4,
+            "automargin": True,
+        },
+    )
+    figure.update_xaxes(dtick=1 if n_rounds <= 15 else 5)
+    return Picture(figure, f"Samples kept, entered and left in each round. {title}.", rounds)
+
+
+def _method_rows(path: pl.DataFrame, method: str) -> pl.DataFrame:
+    return path.filter((pl.col("method") == method) & (pl.col("seed") == 0)).sort("budget")
+
+
+def _line(figure: go.Figure, rows: pl.DataFrame, method: str, column: str, theme: Theme) -> None:
+    figure.add_scatter(
+        x=rows["budget"].to_numpy(),
+        y=rows[column].to_numpy(),
+        name=word(method),
+        mode="lines+markers",
+        line={"color": colour(theme, method), "width": 2, "dash": DASHES[method]},
+        marker={"symbol": SYMBOLS[method], "size": 7},
+        hovertemplate="%{y:.3f}",
+    )
+
+
+def _random_band(figure: go.Figure, path: pl.DataFrame, theme: Theme, column: str) -> None:
+    """The middle nine tenths of the random draws, and their median."""
+    rows = (
+        path.filter(pl.col("method") == "random")
+        .group_by("budget")
+        .agg(
+            pl.col(column).quantile(0.05).alias("low"),
+            pl.col(column).quantile(0.95).alias("high"),
+            pl.col(column).median().alias("middle"),
+        )
+        .sort("budget")
+    )
+    if rows.is_empty():
+        return
+    x = rows["budget"].to_numpy()
+    edge = {"width": 0}
+    figure.add_scatter(
+        x=x, y=rows["high"].to_numpy(), line=edge, mode="lines", hoverinfo="skip", showlegend=False
+    )
+    figure.add_scatter(
+        x=x,
+        y=rows["low"].to_numpy(),
+        name="random (5 to 95 %)",
+        line=edge,
+        mode="lines",
+        fill="tonexty",
+        fillcolor=colour(theme, "band"),
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=x,
+        y=rows["middle"].to_numpy(),
+        name="random, median",
+        mode="lines",
+        line={"color": colour(theme, "random"), "width": 1.5, "dash": DASHES["random"]},
+        hovertemplate="%{y:.3f}",
+        showlegend=False,
+    )
+
+
+def _level(figure: go.Figure, path: pl.DataFrame, theme: Theme, value: float, name: str) -> None:
+    """A horizontal line over all budgets, named in the legend so that it hides nothing."""
+    budgets = path["budget"].unique().sort()
+    figure.add_scatter(
+        x=budgets.to_numpy(),
+        y=[value] * len(budgets),
+        name=name,
+        mode="lines",
+        line={"color": colour(theme, "ink"), "width": 1, "dash": "dot"},
+        hovertemplate="%{y:.3f}",
+    )
+
+
+def _mark(figure: go.Figure, theme: Theme, budget: int) -> None:
+    ink = colour(theme, "ink")
+    figure.add_vline(x=budget, line={"color": ink, "width": 1})
+
+
+def _at(path: pl.DataFrame, budget: int) -> pl.DataFrame:
+    """The rows of the budget on the path that is nearest, seed 0."""
+    known = path.filter(pl.col("seed") == 0)
+    nearest = known["budget"].gather((known["budget"] - budget).abs().arg_min())[0]
+    return known.filter(pl.col("budget") == nearest)
+
+
+def _wide(path: pl.DataFrame, column: str) -> pl.DataFrame:
+    """One row per budget, one column per method: what the figure draws."""
+    return (
+        path.filter(pl.col("seed") == 0)
+        .pivot("method", index="budget", values=column)
+        .sort("budget")
+    )
+
+
+def _residual_title(path: pl.DataFrame, column: str) -> str:
+    """The finding: how many fewer samples GTP needs to reach top-k's best residual."""
+    gtp, topk = _method_rows(path, "gtp"), _method_rows(path, "top-k")
+    if gtp.is_empty() or topk.is_empty():
+        return "Residual against budget"
+    best = topk.filter(pl.col(column) == topk[column].min()).row(0, named=True)
+    reached = gtp.filter(pl.col(column) <= best[column])
+    if reached.is_empty():
+        return f"GTP does not reach top-k's best residual of {best[column]:.2f}"
+    first = reached.row(0, named=True)
+    if first["budget"] >= best["budget"]:
+        return f"GTP and top-k need as many samples for residual {best[column]:.2f}"
+    share = 1 - first["budget"] / best["budget"]
+    return f"GTP reaches top-k's best residual ({best[column]:.2f}) with {share:.0%} fewer samples"
+
+
+def _held_out_title(path: pl.DataFrame, stop: int | None) -> str:
+    gtp = _method_rows(path, "gtp")["match"].drop_nulls()
+    if len(gtp) == 0:
+        return "No held-out match: the task has fewer than two examples"
+    if stop is None:
+        return "No budget matches the held-out examples"
+    return f"More than {stop:,} samples add little for GTP"
