@@ -1,0 +1,26 @@
+"""The frame: opens the store, lists the pages, turns a GTPError into one sentence."""
+
+import streamlit as st
+
+from pages import _frame
+
+st.set_page_config(page_title="GTP Explorer", page_icon=":material/target:", layout="wide")
+
+PAGES = {
+    "overview": st.Page(
+        "pages/overview.py", title="Overview", icon=":material/insights:", default=True
+    ),
+    "budget_lab": st.Page("pages/budget_lab.py", title="Budget lab", icon=":material/tune:"),
+    "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
+    "export": st.Page("pages/export.py", title="Export", icon=":material/download:"),
+}
+
+navigation = st.navigation(
+    {
+        "Decide": [PAGES["overview"], PAGES["budget_lab"]],
+        "Inspect": [PAGES["home"]],
+        "Act": [PAGES["export"]],
+    }
+)
+_frame.enter(PAGES)
+navigation.run()

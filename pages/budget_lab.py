@@ -1,0 +1,76 @@
+"""What changes if I move the budget?"""
+
+import streamlit as st
+
+from gtp_core.figures import held_out_figure, overlap_figure, residual_figure, rounds_figure
+from gtp_core.report import chosen_table, enough, fill_sentence, overlap, rounds_table
+from pages import _frame
+
+_frame.require("budget_lab")
+view = _frame.header("What changes if I move the budget?")
+
+with _frame.one_sentence():
+    gtp, topk = view.select("gtp"), view.select("top-k")
+    path = view.path()
+
+WORDS = {
+    "residual_weighted": "with GTP's weights",
+    "residual_as_trained": "as trained, unweighted",
+}
+column = st.segmented_control(
+    "Residual",
+    list(WORDS),
+    format_func=WORDS.get,
+    default="residual_weighted",
+    required=True,
+    key="residual",
+    bind="query-params",
+)
+st.caption(f"{gtp.stop} {fill_sentence(gtp)}")
+
+places = st.columns(4)
+for place, (name, selection) in zip(places, {"GTP": gtp, "top-k": topk}.items(), strict=False):
+    place.metric(f"{name} residual", f"{getattr(selection, column):.3f}", border=True)
+for place, name in zip(places[2:], ("gtp", "top-k"), strict=True):
+    held = view.held_out(name)
+    place.metric(
+        f"{'GTP' if name == 'gtp' else name} held-out match",
+        f"{held.match:.3f}" if held else "not known",
+        delta=f"ceiling {held.ceiling:.3f}" if held else None,
+        delta_color="off",
+        delta_arrow="off",
+        border=True,
+    )
+
+if path is not None:
+    left, right = st.columns(2)
+    with left:
+        floor = view.reliability and view.reliability.noise_floor
+        _frame.show(
+            residual_figure(
+                path, view.theme, budget=len(gtp.support), column=column, noise_floor=floor
+            ),
+            "residual-by-budget",
+        )
+    with right:
+        _frame.show(
+            held_out_figure(path, view.theme, budget=len(gtp.support), stop=enough(path)),
+            "held-out-by-budget",
+        )
+
+left, right = st.columns(2)
+with left:
+    _frame.show(rounds_figure(rounds_table(gtp), view.theme), "rounds")
+with right:
+    _frame.show(overlap_figure(overlap(gtp.support, topk.support), view.theme), "overlap-here")
+
+method = st.segmented_control(
+    "Chosen samples",
+    ["gtp", "top-k"],
+    format_func={"gtp": "GTP", "top-k": "top-k"}.get,
+    default="gtp",
+    required=True,
+    key="list",
+    bind="query-params",
+)
+_frame.samples(chosen_table(view.catalog, view.problem, view.select(method)), "chosen")

@@ -1,0 +1,70 @@
+"""Give me the file, and let me rebuild it."""
+
+import streamlit as st
+
+from gtp_core.export import FORMATS, ORDERS, RECEIPT, rebuild_command, receipt_bytes, render
+from gtp_core.methods import METHODS, label
+from gtp_core.report import save
+from pages import _frame
+
+_frame.require("export")
+view = _frame.header("Give me the file")
+
+method = st.segmented_control(
+    "Selection",
+    list(METHODS),
+    default="gtp",
+    required=True,
+    key="export_method",
+    bind="query-params",
+    help=" · ".join(f"{name}: {label(name)}" for name in METHODS),
+)
+left, middle, right = st.columns(3, vertical_alignment="bottom")
+kind = left.selectbox("Format", [f for f in FORMATS if f != "hf"], key="format")
+order = middle.selectbox("Order", ORDERS, key="order")
+weights = right.toggle("Add each sample's weight", key="weights")
+
+with _frame.one_sentence():
+    selection = view.select(method)
+    n_chosen = len(selection.support)
+    st.markdown(
+        f"**{n_chosen:,} samples**: {n_chosen - selection.n_filled:,} chosen + "
+        f"{selection.n_filled:,} filled, of a budget of {_frame.plain(view.budget)}."
+    )
+    if st.button("Save run and make files", type="primary", icon=":material/save:"):
+        run = save(view.catalog, view.problem, selection, view.held_out(method))
+        st.session_state["_run"] = run["run"]
+    run_id = view.run_id(selection, view.held_out(method))
+    if st.session_state.get("_run") != run_id:
+        st.caption("Nothing is written until you save the run.")
+        st.stop()
+    export = render(view.catalog, run_id, kind, order=order, weights=weights)
+
+left, right = st.columns(2)
+left.download_button(
+    f"Download {export.name}",
+    export.content,
+    file_name=export.name,
+    icon=":material/download:",
+    on_click="ignore",
+    width="stretch",
+    key="file",
+)
+right.download_button(
+    "Download the receipt",
+    receipt_bytes(export),
+    file_name=f"{export.name}{RECEIPT}",
+    icon=":material/receipt_long:",
+    on_click="ignore",
+    width="stretch",
+    key="receipt",
+)
+receipt = export.receipt
+st.caption(
+    f"{receipt['rows']:,} rows · {receipt['tokens']:,} tokens · {receipt['bytes']:,} bytes · "
+    f"SHA-256 {receipt['sha256'][:16]}…"
+)
+st.subheader("First three rows", anchor=False)
+_frame.preview(export, kind)
+st.subheader("Rebuild it from the command line", anchor=False)
+st.code(rebuild_command(view.catalog, receipt["run"]), language="bash", wrap_lines=True)

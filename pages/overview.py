@@ -1,0 +1,63 @@
+"""Is this selection good, and when do more samples stop helping?"""
+
+import streamlit as st
+
+from gtp_core.figures import (
+    checkpoint_figure,
+    held_out_figure,
+    overlap_figure,
+    residual_figure,
+    source_figure,
+)
+from gtp_core.report import (
+    answer,
+    checkpoint_match,
+    enough,
+    findings,
+    overlap,
+    source_mix,
+    warnings,
+)
+from pages import _frame
+
+_frame.require("overview")
+view = _frame.header("Is this selection good?")
+
+with _frame.one_sentence():
+    gtp, topk = view.select("gtp"), view.select("top-k")
+    held = {"gtp": view.held_out("gtp"), "top-k": view.held_out("top-k")}
+
+st.markdown(_frame.plain(answer({"gtp": gtp, "top-k": topk}, held)))
+for text in warnings(gtp, held, view.reliability):
+    st.warning(_frame.plain(text), icon=":material/warning:")
+
+for place, (name, value, against, about) in zip(
+    st.columns(5), findings(view.catalog, {"gtp": gtp, "top-k": topk}, held), strict=True
+):
+    place.metric(name, value, border=True, help=about)
+    place.caption(against)
+
+with _frame.one_sentence():
+    path = view.path()
+if path is not None:
+    left, right = st.columns(2)
+    with left:
+        stop = enough(path)
+        _frame.show(
+            held_out_figure(path, view.theme, budget=len(gtp.support), stop=stop), "held-out"
+        )
+    with right:
+        floor = view.reliability and view.reliability.noise_floor
+        _frame.show(
+            residual_figure(path, view.theme, budget=len(gtp.support), noise_floor=floor),
+            "residual",
+        )
+
+left, right = st.columns(2)
+with left:
+    _frame.show(overlap_figure(overlap(gtp.support, topk.support), view.theme), "overlap")
+    matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
+    _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")
+with right:
+    mix = source_mix(view.catalog, {"gtp": gtp.support, "top-k": topk.support})
+    _frame.show(source_figure(mix, view.theme), "sources")
