@@ -112,7 +112,7 @@ class StoredAtoms:
 
 def remove(vectors: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
     """Take a unit direction (n_checkpoints, width) out of trajectories (n, dim), per checkpoint."""
-    if direction is None:
+    if direction is None or len(vectors) == 0:
         return vectors
     pieces = np.asarray(vectors, np.float64).reshape(len(vectors), *direction.shape)
     along = np.einsum("ntd,td->nt", pieces, direction)
@@ -122,7 +122,7 @@ def remove(vectors: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
 def strongest(
     scores: np.ndarray, candidates: np.ndarray, count: int, *, positive: bool = True
 ) -> np.ndarray:
-    """Indices of the `count` largest scores among candidates, largest first, ties to the lower index.
+    """Indices of the `count` largest scores of candidates, in order; ties to the lower index.
 
     With `positive`, only scores above zero count, so fewer may come back.
     """
@@ -286,8 +286,8 @@ def pose(
             "subtasks": "mean",
             "common_direction": common_direction,
             "where": where,
-            "pins": sorted(pins),
-            "bans": sorted(bans),
+            "pins": sorted(set(pins)),
+            "bans": sorted(set(bans)),
             "n_splits": n_splits,
             "split_seed": seed,
         },

@@ -171,7 +171,7 @@ def _compare_arguments(verb: argparse.ArgumentParser) -> None:
 
 def _compare(options: argparse.Namespace) -> Answer:
     catalog = _open(options)
-    sides = []
+    sides: list[dict[str, Any]] = []
     for run_id in options.runs:
         run, tables = catalog.read_run(run_id)
         if run["store_digest"] != catalog.store.digest:
@@ -274,14 +274,16 @@ def _ids(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        # At newlines only: `splitlines` also breaks an id at U+2028.
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError):
         raise ExportError(f"{path} cannot be read; give a text file of sample ids.") from None
     return [line.strip() for line in lines if line.strip()]
 
 
 def _plain(rows: list[tuple[Any, ...]]) -> list[list[Any]]:
-    return json.loads(json.dumps(rows, default=str))
+    """Rows as plain JSON types; NaN and the infinities, which JSON lacks, become null."""
+    return json.loads(json.dumps(rows, default=str), parse_constant=lambda _: None)
 
 
 def _print_round(round_: Round) -> None:

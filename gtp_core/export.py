@@ -156,10 +156,7 @@ def export_run(
         ExportError: the path exists already (unless `overwrite`), or cannot be written.
     """
     path = Path(path)
-    receipt_path = path.with_name(path.name + RECEIPT)
-    taken = next((p for p in (path, receipt_path) if p.exists()), None)
-    if taken and not overwrite:
-        raise ExportError(f"{taken} exists already. Choose another path, or pass --overwrite.")
+    receipt_path = _receipt_path(path, overwrite=overwrite)
     export = render(catalog, run_id, file_format, order=order, weights=weights, name=path.name)
     try:
         if file_format == "hf":
@@ -168,9 +165,22 @@ def export_run(
             with written_whole(path) as temporary:
                 temporary.write_bytes(export.content)
         write_json(receipt_path, export.receipt)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written ({error.strerror}). Choose another.") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ExportError(f"{str(path)!r} cannot be written ({why}). Choose another.") from None
     return export.receipt
+
+
+def _receipt_path(path: Path, *, overwrite: bool) -> Path:
+    """Where the receipt goes; refuses a path that is taken, or that no file can have."""
+    try:
+        receipt_path = path.with_name(path.name + RECEIPT)
+        taken = next((p for p in (path, receipt_path) if p.exists()), None)
+    except (OSError, ValueError):  # "/", a name of 300 letters, a null character
+        raise ExportError(f"{str(path)!r} can be no file of yours. Choose another path.") from None
+    if taken and not overwrite:
+        raise ExportError(f"{taken} exists already. Choose another path, or pass --overwrite.")
+    return receipt_path
 
 
 def _chosen_rows(
@@ -188,16 +198,20 @@ def _chosen_rows(
 
 
 def _with_weight(record: str, weight: float) -> str:
+    """The record with one more field at its end; the rest stays byte for byte."""
     try:
         document = json.loads(record)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise ExportError(
             "a record of this store is not a JSON object, so it cannot carry a weight. "
             "Export without weights, or as parquet."
         )
-    return json.dumps({**document, "gtp_weight": weight}, ensure_ascii=False)
+    if "gtp_weight" in document:
+        return json.dumps({**document, "gtp_weight": weight})
+    head = record.rstrip()[:-1].rstrip()
+    return f'{head}{", " if document else ""}"gtp_weight": {json.dumps(weight)}}}'
 
 
 def _receipt(
@@ -229,8 +243,9 @@ def rebuild_command(catalog: Catalog, run: dict[str, Any]) -> str:
     words += ["--task", run["task"], "--budget", run["budget"], "--method", run["method"]]
     words += ["--ridge", str(settings["ridge"]), "--seed", str(settings["seed"])]
     words += ["--common-direction", settings["common_direction"], "--fill", settings["fill"]]
+    words += ["--max-rounds", str(settings["max_rounds"])]
     if settings["where"]:
-        words += ["--where", settings["where"]]
+        words.append(f"--where={settings['where']}")  # it may begin with a minus
     for flag in ("pin", "ban"):
         if settings[f"{flag}s"]:
             words += [f"--{flag}", f"{flag}s.txt"]

@@ -7,6 +7,7 @@ line of its docstring is its label on the page, in the help of the command and i
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from numbers import Integral, Real
 from typing import Any, Protocol
 
@@ -24,6 +25,7 @@ from gtp_core.pursuit import (
     relative_residuals,
 )
 
+OnRound = Callable[[Round], bool | None]
 FILLS = ("none", "influence")
 # Thousands may be grouped by threes and nothing else: "1,5%" is 1.5 % to half of Europe.
 _BUDGET = re.compile(r"\s*((?:[0-9]{1,3}(?:[_,][0-9]{3})+|[0-9]+)?(?:\.[0-9]+)?)\s*(%|tok|)\s*")
@@ -34,7 +36,9 @@ class Settings:
     """What a curator may set; every method takes all and uses what concerns it.
 
     Attributes:
-        ridge: dial from choosing together (0) to choosing alone (large).
+        ridge: dial from choosing together (0) to choosing alone (large). The default of 1 had
+            the best or nearly the best held-out match at every budget up to 5 % of the demo's
+            pool for its two tasks with enough examples; 0.1 fits the target's noise.
         max_rounds: upper limit of pursuit's rounds.
         tolerance: pursuit stops at this relative residual.
         fill: what to do when fewer samples than the budget explain the target: `none`, or
@@ -42,7 +46,7 @@ class Settings:
         seed: of random choices.
     """
 
-    ridge: float = 0.1
+    ridge: float = 1.0
     max_rounds: int = 30
     tolerance: float = 1e-6
     fill: str = "none"
@@ -57,7 +61,7 @@ class Method(Protocol):
         problem: Problem,
         count: int,
         settings: Settings,
-        on_round: Callable[[Round], bool | None] | None,
+        on_round: OnRound | None,
     ) -> Selection: ...
 
 
@@ -86,7 +90,7 @@ def gtp(
     problem: Problem,
     count: int,
     settings: Settings,
-    on_round: Callable[[Round], bool | None] | None,
+    on_round: OnRound | None,
 ) -> Selection:
     """Choose samples that match the target together (Gradient Trajectory Pursuit)."""
     if count > MAX_BUDGET:
@@ -128,7 +132,7 @@ def top_k(
     problem: Problem,
     count: int,
     settings: Settings,
-    on_round: Callable[[Round], bool | None] | None,
+    on_round: OnRound | None,
 ) -> Selection:
     """Rank every sample alone by its influence and take the first (LESS)."""
     rest = problem.atoms.candidates.copy()
@@ -142,7 +146,7 @@ def random(
     problem: Problem,
     count: int,
     settings: Settings,
-    on_round: Callable[[Round], bool | None] | None,
+    on_round: OnRound | None,
 ) -> Selection:
     """Draw samples by chance, every source in its share of the pool."""
     rest = problem.atoms.candidates.copy()
@@ -165,7 +169,7 @@ def select(
     *,
     method: str = "gtp",
     settings: Settings | None = None,
-    on_round: Callable[[Round], bool | None] | None = None,
+    on_round: OnRound | None = None,
 ) -> Selection:
     """Choose samples for a problem.
 
@@ -196,9 +200,15 @@ def select(
         count = samples_of(budget, len(problem.tokens), int(problem.atoms.candidates.sum()))
         _check_pins(problem, count, budget)
         selection = METHODS[method](problem, count, settings, on_round)
-    used: dict[str, Any] = {**problem.settings, **vars(settings), "method": method}
-    used |= {"budget": str(budget), "weights": "non-negative"}
-    return replace(selection, settings=used)
+    return replace(selection, settings=used_settings(problem, budget, method, settings))
+
+
+def used_settings(
+    problem: Problem, budget: str | int, method: str, settings: Settings
+) -> dict[str, Any]:
+    """Every value a selection depends on besides the store, defaults included."""
+    used = {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
+    return {**used, "weights": "non-negative"}
 
 
 def parse_budget(budget: str | int) -> tuple[float, str]:
@@ -245,7 +255,7 @@ def _select_tokens(
     tokens: int,
     method: str,
     settings: Settings,
-    on_round: Callable[[Round], bool | None] | None,
+    on_round: OnRound | None,
 ) -> Selection:
     """The selection of most samples whose tokens fit, found by bisection over its size."""
     candidates = problem.atoms.candidates
@@ -269,7 +279,7 @@ def _select_tokens(
         if fits and (best is None or len(selection.support) >= len(best.support)):
             best = selection
         low, high = (middle, high) if fits else (low, middle - 1)
-        if high < 1 or (selection.stop is Stop.CANCELLED):
+        if high < 1 or (best is not None and selection.stop is Stop.CANCELLED):
             break
     if best is None:
         raise BudgetError(
@@ -284,11 +294,11 @@ def _check(method: str, settings: Settings) -> None:
         raise MethodError(f"method {method!r} is unknown; there are {', '.join(METHODS)}.")
     for name in ("ridge", "tolerance"):
         value = getattr(settings, name)
-        if not (isinstance(value, Real) and np.isfinite(value) and value >= 0):
+        if not (isinstance(value, Real) and 0 <= float(value) < inf):
             raise MethodError(f"{name}={value!r}; it must be a number of at least 0.")
     for name, least in (("max_rounds", 1), ("seed", 0)):
         value = getattr(settings, name)
-        if not (isinstance(value, Integral) and value >= least):
+        if not (isinstance(value, Integral) and int(value) >= least):
             raise MethodError(f"{name}={value!r}; it must be a whole number of at least {least}.")
     if settings.fill not in FILLS:
         raise MethodError(f"fill={settings.fill!r}; it must be one of {', '.join(FILLS)}.")

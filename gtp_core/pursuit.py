@@ -147,7 +147,7 @@ def pursue(
         if on_round and on_round(rounds[-1]):
             stop = Stop.CANCELLED
             break
-    order = np.lexsort((best.support, -best.weights))
+    order = np.lexsort((best.support, -_rounded(best.weights)))
     pruned = np.array(sorted(visited - set(best.support.tolist())), dtype=np.int64)
     return best.support[order], best.weights[order], tuple(rounds), pruned, stop
 
@@ -192,11 +192,17 @@ def _round(
 
 def _prune(merged: np.ndarray, weights: np.ndarray, pinned: np.ndarray, budget: int) -> np.ndarray:
     """Positions in `merged` of the pinned and the largest weights, ascending."""
-    order = np.lexsort((merged, -weights, ~np.isin(merged, pinned)))[: max(budget, len(pinned))]
+    rank = (merged, -_rounded(weights), ~np.isin(merged, pinned))
+    order = np.lexsort(rank)[: max(budget, len(pinned))]
     alive = (weights[order] > _TINY_WEIGHT * weights.max(initial=0)) | np.isin(
         merged[order], pinned
     )
     return np.sort(order[alive])
+
+
+def _rounded(weights: np.ndarray) -> np.ndarray:
+    """Weights to 12 digits of the largest, so that rounding errors do not rank equal atoms."""
+    return np.round(weights / max(weights.max(initial=0), 1e-300), 12)
 
 
 def _same(state: _State, best: _State) -> bool:
@@ -283,7 +289,9 @@ def _solve(matrix: np.ndarray, product: np.ndarray) -> np.ndarray:
 
 
 @nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _descend(matrix, weights, gradient, slack, sweeps):
+def _descend(
+    matrix: np.ndarray, weights: np.ndarray, gradient: np.ndarray, slack: float, sweeps: int
+) -> None:
     """Cyclic coordinate descent in place; ends early when no coordinate moves."""
     m = weights.shape[0]
     for _ in range(sweeps):

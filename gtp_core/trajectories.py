@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -27,17 +28,17 @@ _FAST = {"reassoc", "contract", "nsz"}
 
 
 @intrinsic
-def _as_float(typing_context, bits):
+def _as_float(typing_context: Any, bits: Any) -> Any:
     """The float32 whose bits these are."""
 
-    def code(context, builder, signature, arguments):
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return nb.types.float32(nb.types.uint32), code
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _widen_row(row, wide):
+def _widen_row(row: np.ndarray, wide: np.ndarray) -> None:
     for j in range(row.shape[0]):
         half = np.uint32(row[j])
         bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
@@ -45,7 +46,7 @@ def _widen_row(row, wide):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _products(halves, vectors, out):
+def _products(halves: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> None:
     """out[i, r] = <halves[i], vectors[r]>; halves (rows, dim) uint16 holds float16 bits."""
     wide = np.empty(halves.shape[1], np.float32)
     for i in range(halves.shape[0]):
@@ -58,7 +59,7 @@ def _products(halves, vectors, out):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _add_rows(halves, factor, out):
+def _add_rows(halves: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
     """out += sum_i factor[i] * halves[i], rows in order."""
     wide = np.empty(halves.shape[1], np.float32)
     for i in range(halves.shape[0]):
@@ -69,7 +70,7 @@ def _add_rows(halves, factor, out):
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _take_rows(halves, index, scale, out):
+def _take_rows(halves: np.ndarray, index: np.ndarray, scale: float, out: np.ndarray) -> None:
     """out[k] = scale * halves[index[k]], widened to float32."""
     for k in range(index.shape[0]):
         _widen_row(halves[index[k]], out[k])

@@ -19,6 +19,7 @@ from gtp_core.pursuit import Selection
 from gtp_core.report import (
     HeldOut,
     Reliability,
+    from_path,
     held_out,
     path_budgets,
     prepare_path,
@@ -66,11 +67,23 @@ class View:
 
     def select(self, method: str) -> Selection:
         """What a method chooses at the current budget."""
+        known = self._prepared(method)
+        if known is not None:
+            return known[0]
         return _selection(self.problem, self.budget, method, self.settings, _key(self))
 
     def held_out(self, method: str) -> HeldOut | None:
         """The held-out match of a method at the current budget."""
+        known = self._prepared(method)
+        if known is not None:
+            return known[1]
         return _held_out(self.problem, self.budget, method, self.settings, _key(self))
+
+    def _prepared(self, method: str) -> tuple[Selection, HeldOut | None] | None:
+        path = _saved_path(self)
+        if path is None:
+            return None
+        return from_path(path, self.problem, self.budget, method, self.settings)
 
     def run_id(self, selection: Selection, held: HeldOut | None) -> str:
         """The id under which a selection is saved; the same selection has the same id."""
@@ -382,8 +395,28 @@ def _held_out(
     return held_out(_problem, budget, method=method, settings=settings)
 
 
+def _saved_path(view: View) -> Any:
+    """The prepared path, kept in memory once it is there."""
+    try:
+        return _kept_path(view, _key(view), view.settings)
+    except _NotPreparedError:
+        return None
+
+
+class _NotPreparedError(Exception):
+    """Raised so that the absence of a path is not cached."""
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _kept_path(_view: View, key: str, settings: Settings) -> Any:
+    path = saved_path(_view.catalog, _view.problem, settings)
+    if path is None:
+        raise _NotPreparedError
+    return path
+
+
 def _path(view: View) -> Any:
-    known = saved_path(view.catalog, view.problem, view.settings)
+    known = _saved_path(view)
     if known is not None:
         return known
     if view.catalog.store.n_samples > _SMALL_POOL and not st.button(

@@ -20,7 +20,7 @@ WORDS = {
 column = st.segmented_control(
     "Residual",
     list(WORDS),
-    format_func=WORDS.get,
+    format_func=lambda name: WORDS[name],
     default="residual_weighted",
     required=True,
     key="residual",
@@ -45,7 +45,7 @@ for place, name in zip(places[2:], ("gtp", "top-k"), strict=True):
 if path is not None:
     left, right = st.columns(2)
     with left:
-        floor = view.reliability and view.reliability.noise_floor
+        floor = view.reliability.noise_floor if view.reliability else None
         _frame.show(
             residual_figure(
                 path, view.theme, budget=len(gtp.support), column=column, noise_floor=floor
@@ -67,7 +67,7 @@ with right:
 method = st.segmented_control(
     "Chosen samples",
     ["gtp", "top-k"],
-    format_func={"gtp": "GTP", "top-k": "top-k"}.get,
+    format_func=lambda name: "GTP" if name == "gtp" else name,
     default="gtp",
     required=True,
     key="list",

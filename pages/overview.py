@@ -47,7 +47,7 @@ if path is not None:
             held_out_figure(path, view.theme, budget=len(gtp.support), stop=stop), "held-out"
         )
     with right:
-        floor = view.reliability and view.reliability.noise_floor
+        floor = view.reliability.noise_floor if view.reliability else None
         _frame.show(
             residual_figure(path, view.theme, budget=len(gtp.support), noise_floor=floor),
             "residual",

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from gtp_core.catalog.load import load
 from gtp_core.catalog.workspace import (
@@ -32,10 +33,10 @@ TABLES = {
     "tasks": "task, n_examples, n_subtasks, n_invalid (examples without a usable gradient)",
     "examples": "validation examples: task, example_id, subtask, prompt, completion",
     "checkpoints": "checkpoint, position, step, step_size, eta, coherence, common_direction",
-    "influences": "per sample and task: influence (LESS: the best subtask's), subtask, by_checkpoint",
+    "influences": "per sample and task: influence (LESS: best subtask), subtask, by_checkpoint",
     "health": "per sample: valid, reason, norms (one gradient norm per checkpoint)",
     "runs": "saved runs: settings, residuals, held-out match, why it stopped",
-    "selections": "per run and chosen sample: rank, sample_id, weight, influence, topk_rank, filled",
+    "selections": "per run and choice: rank, sample_id, weight, influence, topk_rank, filled",
     "verdicts": "per run and sample: verdict, keeper (of duplicates), influence, proxy",
     "clusters": "duplicate clusters: basis, cluster, sample_id, keeper",
     "edits": "the log of pins, bans, tags, keepers and undos",
@@ -263,10 +264,10 @@ class Catalog:
         connection.create_function(
             "gradient",
             self._gradient,
-            ["BIGINT", "VARCHAR"],
-            "FLOAT[]",
-            type="arrow",
-            null_handling="special",
+            [duckdb.sqltypes.BIGINT, duckdb.sqltypes.VARCHAR],
+            duckdb.list_type(duckdb.sqltypes.FLOAT),
+            type=PythonUDFType.ARROW,
+            null_handling=FunctionNullHandling.SPECIAL,
         )
         for setting in _SANDBOX:
             connection.execute(f"SET {setting}")
@@ -317,7 +318,8 @@ class Catalog:
         if log:
             cursor.register("incoming", pl.DataFrame(log))
             cursor.execute(
-                "INSERT INTO edits SELECT edit, time, who, what, sample_id, value, undoes FROM incoming"
+                "INSERT INTO edits SELECT edit, time, who, what, sample_id, value, undoes"
+                " FROM incoming"
             )
             cursor.unregister("incoming")
         for edit in active_edits(log):

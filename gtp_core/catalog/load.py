@@ -274,8 +274,7 @@ def _write_store_tables(
         }
     )
     task_rows = [
-        (t.name, t.n_examples, len(t.subtasks), _n_invalid(t, tasks))
-        for t in store.manifest.tasks
+        (t.name, t.n_examples, len(t.subtasks), _n_invalid(t, tasks)) for t in store.manifest.tasks
     ]
     task_table = pl.DataFrame(
         task_rows, schema=["task", "n_examples", "n_subtasks", "n_invalid"], orient="row"

@@ -71,7 +71,7 @@ def workspace_of(store: Store, workspace: Path | str | None = None) -> Path:
 
 
 def save_run(workspace: Path, run: dict[str, Any], tables: dict[str, pl.DataFrame]) -> None:
-    """Write `runs/<run id>/`: the tables first, run.json last. Saving the same run again is a no-op.
+    """Write `runs/<run id>/`: the tables first, run.json last. Saving it again is a no-op.
 
     Raises:
         RunError: the run id cannot be a folder name.

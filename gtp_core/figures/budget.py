@@ -48,13 +48,9 @@ def residual_figure(
     lay_out(figure, theme, title=title, x="budget (samples, log scale)", y="relative residual")
     figure.update_xaxes(type="log", tickformat=",")
     figure.update_yaxes(rangemode="tozero", tickformat=".2f")
-    here = _at(path, budget)
-    alt = (
-        f"Relative residual, {_RESIDUALS[column]}, against budget. {title}. At budget {budget:,}: "
-        + ", ".join(f"{word(r['method'])} {r[column]:.3f}" for r in here.to_dicts())
-        + "."
-    )
-    return Picture(figure, alt, _wide(path, column))
+    table = _wide(path, column)
+    alt = f"Relative residual, {_RESIDUALS[column]}, against budget. {title}{_at(table, budget)}."
+    return Picture(figure, alt, table)
 
 
 def held_out_figure(path: pl.DataFrame, theme: Theme, *, budget: int, stop: int | None) -> Picture:
@@ -74,13 +70,10 @@ def held_out_figure(path: pl.DataFrame, theme: Theme, *, budget: int, stop: int 
     )
     figure.update_xaxes(type="log", tickformat=",")
     figure.update_yaxes(tickformat=".2f")
-    here = _at(path, budget).filter(pl.col("match").is_not_null() & (pl.col("method") != "random"))
-    alt = (
-        f"Held-out match against budget. {title}. At budget {budget:,}: "
-        + ", ".join(f"{word(r['method'])} {r['match']:.3f}" for r in here.to_dicts())
-        + (f"; ceiling {ceiling:.3f}." if ceiling is not None else ".")
-    )
-    return Picture(figure, alt, _wide(path, "match"))
+    table = _wide(path, "match")
+    level = f"; ceiling {ceiling:.3f}" if ceiling is not None else ""
+    alt = f"Held-out match against budget. {title}{_at(table, budget)}{level}."
+    return Picture(figure, alt, table)
 
 
 def rounds_figure(rounds: pl.DataFrame, theme: Theme) -> Picture:
@@ -146,26 +139,22 @@ def _line(figure: go.Figure, rows: pl.DataFrame, method: str, column: str, theme
 
 def _random_band(figure: go.Figure, path: pl.DataFrame, theme: Theme, column: str) -> None:
     """The middle nine tenths of the random draws, and their median."""
-    rows = (
-        path.filter(pl.col("method") == "random")
-        .group_by("budget")
-        .agg(
-            pl.col(column).quantile(0.05).alias("low"),
-            pl.col(column).quantile(0.95).alias("high"),
-            pl.col(column).median().alias("middle"),
-        )
-        .sort("budget")
-    )
+    rows = _random_spread(path, column)
     if rows.is_empty():
         return
     x = rows["budget"].to_numpy()
     edge = {"width": 0}
     figure.add_scatter(
-        x=x, y=rows["high"].to_numpy(), line=edge, mode="lines", hoverinfo="skip", showlegend=False
+        x=x,
+        y=rows["random, 95 %"].to_numpy(),
+        line=edge,
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
     )
     figure.add_scatter(
         x=x,
-        y=rows["low"].to_numpy(),
+        y=rows["random, 5 %"].to_numpy(),
         name="random (5 to 95 %)",
         line=edge,
         mode="lines",
@@ -175,7 +164,7 @@ def _random_band(figure: go.Figure, path: pl.DataFrame, theme: Theme, column: st
     )
     figure.add_scatter(
         x=x,
-        y=rows["middle"].to_numpy(),
+        y=rows["random, median"].to_numpy(),
         name="random, median",
         mode="lines",
         line={"color": colour(theme, "random"), "width": 1.5, "dash": DASHES["random"]},
@@ -202,20 +191,32 @@ def _mark(figure: go.Figure, theme: Theme, budget: int) -> None:
     figure.add_vline(x=budget, line={"color": ink, "width": 1})
 
 
-def _at(path: pl.DataFrame, budget: int) -> pl.DataFrame:
-    """The rows of the budget on the path that is nearest, seed 0."""
-    known = path.filter(pl.col("seed") == 0)
-    nearest = known["budget"].gather((known["budget"] - budget).abs().arg_min())[0]
-    return known.filter(pl.col("budget") == nearest)
+def _at(table: pl.DataFrame, budget: int) -> str:
+    """The numbers at the budget of the path that is nearest, in words."""
+    if table.is_empty():
+        return ""
+    here = table.row(int((table["budget"] - budget).abs().arg_min() or 0), named=True)
+    known = [m for m in ("gtp", "top-k", "random, median") if here.get(m) is not None]
+    numbers = ", ".join(f"{word(m)} {here[m]:.3f}" for m in known)
+    return f". At budget {here['budget']:,}: {numbers}" if numbers else ""
 
 
 def _wide(path: pl.DataFrame, column: str) -> pl.DataFrame:
-    """One row per budget, one column per method: what the figure draws."""
-    return (
-        path.filter(pl.col("seed") == 0)
-        .pivot("method", index="budget", values=column)
-        .sort("budget")
-    )
+    """One row per budget, one column per line: what the figure draws."""
+    single = path.filter((pl.col("seed") == 0) & (pl.col("method") != "random"))
+    wide = single.pivot("method", index="budget", values=column)
+    return wide.join(_random_spread(path, column), on="budget", how="left").sort("budget")
+
+
+def _random_spread(path: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Per budget, the median of the random draws and the middle nine tenths of them."""
+    drawn = path.filter(pl.col("method") == "random").group_by("budget")
+    value = pl.col(column)
+    return drawn.agg(
+        value.median().alias("random, median"),
+        value.quantile(0.05).alias("random, 5 %"),
+        value.quantile(0.95).alias("random, 95 %"),
+    ).sort("budget")
 
 
 def _residual_title(path: pl.DataFrame, column: str) -> str:
@@ -229,7 +230,8 @@ def _residual_title(path: pl.DataFrame, column: str) -> str:
         return f"GTP does not reach top-k's best residual of {best[column]:.2f}"
     first = reached.row(0, named=True)
     if first["budget"] >= best["budget"]:
-        return f"GTP and top-k need as many samples for residual {best[column]:.2f}"
+        than = "as many samples as" if first["budget"] == best["budget"] else "more samples than"
+        return f"GTP needs {than} top-k for residual {best[column]:.2f}"
     share = 1 - first["budget"] / best["budget"]
     return f"GTP reaches top-k's best residual ({best[column]:.2f}) with {share:.0%} fewer samples"
 

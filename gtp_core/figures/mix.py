@@ -1,6 +1,6 @@
 """Figures of what is inside a store or a selection."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from gtp_core.figures.theme import (
 )
 
 _MAX_SOURCES = 12
+_MAX_LABEL = 30  # letters of a source's name on an axis
 _WEAK_BIAS = 0.3
 
 
@@ -61,7 +62,7 @@ def checkpoint_figure(matches: pl.DataFrame, theme: Theme) -> Picture:
     for method in matches["method"].unique(maintain_order=True):
         rows = matches.filter(pl.col("method") == method)
         figure.add_bar(
-            x=[word(name) for name in rows["checkpoint"]],
+            x=_labels(rows["checkpoint"]),
             y=rows["cosine"].to_numpy(),
             name=word(method),
             marker={"color": colour(theme, method)},
@@ -81,6 +82,7 @@ def checkpoint_figure(matches: pl.DataFrame, theme: Theme) -> Picture:
         height=SMALL_HEIGHT + 60,
     )
     figure.update_layout(barmode="group")
+    figure.update_xaxes(type="category")
     return Picture(
         figure, f"Cosine of each selection with the target at each checkpoint. {title}.", matches
     )
@@ -89,11 +91,12 @@ def checkpoint_figure(matches: pl.DataFrame, theme: Theme) -> Picture:
 def source_figure(mix: pl.DataFrame, theme: Theme) -> Picture:
     """Share of each source in the pool and in each selection."""
     shown = mix.head(_MAX_SOURCES).reverse()
+    labels = _labels(shown["source"])
     figure = go.Figure()
     for name in [c for c in mix.columns if c not in ("source", "pool")]:
         figure.add_scatter(
             x=shown[name].to_numpy(),
-            y=[word(source)[:30] for source in shown["source"]],
+            y=labels,
             name=word(name),
             mode="markers",
             marker={
@@ -105,7 +108,7 @@ def source_figure(mix: pl.DataFrame, theme: Theme) -> Picture:
         )
     figure.add_scatter(
         x=shown["pool"].to_numpy(),
-        y=[word(source)[:30] for source in shown["source"]],
+        y=labels,
         name="pool",
         mode="markers",
         marker={"color": colour(theme, "ink"), "size": 14, "symbol": "line-ns-open"},
@@ -115,8 +118,18 @@ def source_figure(mix: pl.DataFrame, theme: Theme) -> Picture:
     height = max(SMALL_HEIGHT + 60, 120 + 26 * shown.height)
     lay_out(figure, theme, title=title, x="share", y="", height=height)
     figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(type="category")  # else sources named 2023 and 2024 make a number line
     figure.update_layout(hovermode="y unified")
     return Picture(figure, f"Share of each source in pool and selections. {title}.", mix)
+
+
+def _labels(names: Iterable[str]) -> list[str]:
+    """Names short enough for an axis, harmless for plotly, and still different from each other."""
+    labels: list[str] = []
+    for name in names:
+        label = word(name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL - 1]}…")
+        labels.append(label if label not in labels else f"{label} ({len(labels) + 1})")
+    return labels
 
 
 def _source_title(mix: pl.DataFrame) -> str:
@@ -126,7 +139,7 @@ def _source_title(mix: pl.DataFrame) -> str:
         (pl.col("gtp") / pl.max_horizontal("pool", pl.lit(1e-9))).alias("times")
     )
     top = table.sort("times", descending=True).row(0, named=True)
-    return f"GTP takes {word(top['source'])[:30]} {top['times']:.1f} times its share of the pool"
+    return f"GTP takes {_labels([top['source']])[0]} {top['times']:.1f} times its share of the pool"
 
 
 def norm_figure(norms: pl.DataFrame, theme: Theme) -> Picture:
@@ -150,8 +163,8 @@ def norm_figure(norms: pl.DataFrame, theme: Theme) -> Picture:
         )
     title = "Gradient norms"
     if not norms.is_empty():
-        spread = norms.filter(pl.col("n") > 0)["norm"]
-        ratio = float(spread.max()) / max(float(spread.min()), 1e-30)
+        found = norms.filter(pl.col("n") > 0)["norm"].to_list()
+        ratio = max(found) / max(min(found), 1e-30)
         title = f"The longest gradient is about {ratio:,.0f} times the shortest"
     lay_out(
         figure,

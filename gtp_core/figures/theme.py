@@ -1,8 +1,8 @@
 """Colours, symbols and layout of every figure, in light and in dark.
 
-The four class colours keep a CIEDE2000 distance of at least 24 from each other for normal sight,
-protanopia, deuteranopia and tritanopia, and never rely on red against green. Method names carry a
-symbol and a word as well.
+The colours of GTP, top-k and both keep a CIEDE2000 distance of at least 24 from each other for
+normal sight, protanopia, deuteranopia and tritanopia, and of at least 17 from the grey of random;
+none relies on red against green. Method names carry a symbol and a word as well.
 """
 
 import html

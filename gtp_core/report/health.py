@@ -10,6 +10,7 @@ from gtp_core.atoms import pose
 from gtp_core.catalog import Catalog
 from gtp_core.errors import TaskError
 from gtp_core.report.quality import LOW_RELIABILITY, Reliability, reliability
+from gtp_core.store import all_files
 
 _COHERENT = 0.3  # mean cosine of two samples above which a common direction dominates
 
@@ -30,7 +31,7 @@ def store_facts(catalog: Catalog) -> dict[str, Any]:
     checkpoints = catalog.query(
         "SELECT checkpoint, step, step_size, eta, coherence FROM checkpoints ORDER BY position"
     )
-    size = sum(f.bytes for e in (*manifest.parts, *manifest.tasks) for f in e.files)
+    size = sum(file.bytes for file in all_files(manifest))
     return {
         "store_id": store.store_id,
         "n_samples": store.n_samples,
@@ -54,12 +55,14 @@ def store_facts(catalog: Catalog) -> dict[str, Any]:
 def task_facts(catalog: Catalog) -> list[dict[str, Any]]:
     """Each task's examples, subtasks and reliability (with the common direction removed)."""
     facts = []
+    unusable = dict(catalog.query("SELECT task, n_invalid FROM tasks").iter_rows())
     for task in catalog.store.manifest.tasks:
         known = task_reliability(catalog, task.name)
         facts.append(
             {
                 "task": task.name,
                 "n_examples": task.n_examples,
+                "n_invalid": unusable[task.name],
                 "subtasks": list(task.subtasks),
                 "reliability": known and known.full,
                 "split_half": known and known.split_half,
@@ -75,7 +78,8 @@ def task_reliability(catalog: Catalog, task: str) -> Reliability | None:
         problem = pose(catalog, task)
     except TaskError:
         return None
-    return reliability(problem, catalog.store.task(task).n_examples)
+    unusable = catalog.query("SELECT n_invalid FROM tasks WHERE task = $1", [task]).item()
+    return reliability(problem, catalog.store.task(task).n_examples - unusable)
 
 
 def checks(facts: dict[str, Any]) -> list[Check]:
@@ -115,7 +119,7 @@ def _coherence_check(facts: dict[str, Any]) -> Check:
 
 
 def _task_check(task: dict[str, Any]) -> Check:
-    name, n, value = task["task"], task["n_examples"], task["reliability"]
+    name, n, value = task["task"], task["n_examples"] - task["n_invalid"], task["reliability"]
     if value is None:
         return Check(
             "problem", f"Task {name} has {n} usable validation examples; at least two are needed."

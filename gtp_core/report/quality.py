@@ -11,8 +11,8 @@ import polars as pl
 
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
-from gtp_core.methods import Settings, select
-from gtp_core.pursuit import Selection
+from gtp_core.methods import Settings, select, used_settings
+from gtp_core.pursuit import Round, Selection, Stop
 from gtp_core.store import Progress, written_whole
 
 PATH_VERSION = 1
@@ -119,8 +119,8 @@ def budget_path(
     """Residuals and held-out match of GTP, top-k and random at every budget.
 
     Returns:
-        method, seed, budget, n_selected, residual_weighted, residual_as_trained, match, ceiling;
-        random once per seed, the others once.
+        method, seed, budget, n_selected, residual_weighted, residual_as_trained, match, ceiling,
+        splits, and for seed 0 the selection itself; random once per seed, the others once.
     """
     jobs = [(m, 0, b) for m in PATH_METHODS for b in budgets]
     jobs += [("random", seed, b) for seed in range(1, RANDOM_SEEDS) for b in budgets]
@@ -138,7 +138,7 @@ def _path_row(
 ) -> dict[str, object]:
     selection = select(problem, budget, method=method, settings=settings)
     held = held_out(problem, budget, method=method, settings=settings)
-    return {
+    row: dict[str, object] = {
         "method": method,
         "seed": seed,
         "budget": budget,
@@ -147,13 +147,70 @@ def _path_row(
         "residual_as_trained": selection.residual_as_trained,
         "match": held.match if held else None,
         "ceiling": held.ceiling if held else None,
+        "splits": held.splits if held else None,
+    }
+    # Only the first draw is worth keeping whole: it is what the slider shows.
+    return row | (_packed(selection) if seed == 0 else dict.fromkeys(_PACKED))
+
+
+_PACKED = ("support", "weights", "n_filled", "rounds", "pruned", "stop")
+
+
+def _packed(selection: Selection) -> dict[str, object]:
+    return {
+        "support": selection.support.tolist(),
+        "weights": selection.weights.tolist(),
+        "n_filled": selection.n_filled,
+        "rounds": [vars(round_) for round_ in selection.rounds],
+        "pruned": selection.pruned.tolist(),
+        "stop": selection.stop.name,
     }
 
 
+def from_path(
+    path: pl.DataFrame, problem: Problem, budget: str, method: str, settings: Settings
+) -> tuple[Selection, HeldOut | None] | None:
+    """What a method chose at a budget of a prepared path, and its held-out match; None if off it.
+
+    The same bytes as solving again: the path was made by the same call.
+    """
+    if not budget.isdecimal():
+        return None
+    rows = path.filter(
+        (pl.col("method") == method) & (pl.col("seed") == 0) & (pl.col("budget") == int(budget))
+    )
+    if rows.is_empty():
+        return None
+    row = rows.row(0, named=True)
+    selection = Selection(
+        method=method,
+        budget=row["budget"],
+        support=np.array(row["support"], np.int64),
+        weights=np.array(row["weights"], np.float64),
+        n_filled=row["n_filled"],
+        residual_weighted=row["residual_weighted"],
+        residual_as_trained=row["residual_as_trained"],
+        rounds=tuple(Round(**round_) for round_ in row["rounds"]),
+        pruned=np.array(row["pruned"], np.int64),
+        stop=Stop[row["stop"]],
+        settings=used_settings(problem, budget, method, settings),
+    )
+    if row["match"] is None:
+        return selection, None
+    return selection, HeldOut(row["match"], row["ceiling"], row["splits"])
+
+
 def saved_path(catalog: Catalog, problem: Problem, settings: Settings) -> pl.DataFrame | None:
-    """The budget path of a problem if it was computed before."""
-    path = catalog.workspace / "paths" / f"{_path_key(catalog, problem, settings)}.parquet"
-    return pl.read_parquet(path) if path.exists() else None
+    """The budget path of a problem if it was computed before, here or by whoever made the store."""
+    name = f"{_path_key(catalog, problem, settings)}.parquet"
+    for folder in (catalog.workspace, catalog.store.folder):
+        path = folder / "paths" / name
+        try:
+            if path.exists():
+                return pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError):
+            continue  # damaged: it is derived, so it is computed again
+    return None
 
 
 def prepare_path(
@@ -170,7 +227,7 @@ def prepare_path(
     table = budget_path(problem, budgets, settings, progress)
     path = catalog.workspace / "paths" / f"{_path_key(catalog, problem, settings)}.parquet"
     with written_whole(path) as temporary:
-        table.write_parquet(temporary)
+        table.write_parquet(temporary, compression="zstd", compression_level=9)
     return table
 
 
@@ -183,7 +240,8 @@ def _path_key(catalog: Catalog, problem: Problem, settings: Settings) -> str:
 def enough(path: pl.DataFrame, method: str = "gtp") -> int | None:
     """The smallest budget that reaches 97 % of a method's best held-out match: where to stop."""
     rows = path.filter((pl.col("method") == method) & pl.col("match").is_not_null()).sort("budget")
-    if rows.is_empty() or not (rows["match"].max() or 0) > 0:
+    best = max(rows["match"].to_list(), default=0.0)
+    if best <= 0:
         return None
-    reached = rows.filter(pl.col("match") >= _PLATEAU * rows["match"].max())
+    reached = rows.filter(pl.col("match") >= _PLATEAU * best)
     return int(reached["budget"][0])

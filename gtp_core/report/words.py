@@ -71,10 +71,16 @@ def answer(selections: Mapping[str, Selection], held: Mapping[str, HeldOut | Non
     gtp, topk = selections["gtp"], selections["top-k"]
     match, other = held["gtp"], held["top-k"]
     n_gtp, n_topk = len(gtp.support), len(topk.support)
-    if match is None or other is None or match.ceiling <= 0:
+    residuals = (
+        f"GTP's {n_gtp:,} samples leave a residual of {gtp.residual_weighted:.2f}, top-k's "
+        f"{n_topk:,} leave {topk.residual_weighted:.2f}"
+    )
+    if match is None or other is None:
+        return f"{residuals}; nothing could be held out to check either."
+    if match.ceiling <= 0:
         return (
-            f"GTP's {n_gtp:,} samples leave a residual of {gtp.residual_weighted:.2f}, top-k's "
-            f"{n_topk:,} leave {topk.residual_weighted:.2f}; nothing could be held out to check."
+            f"{residuals}; but two halves of the validation examples do not agree at all "
+            f"(ceiling {match.ceiling:.2f}), so neither can be trusted."
         )
     shares = [max(h.match, 0.0) / match.ceiling for h in (match, other)]
     return (

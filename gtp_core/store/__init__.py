@@ -1,7 +1,16 @@
 """The folder on disk: manifest, samples, gradients (store format 1)."""
 
 from gtp_core.store.files import sha256, to_json, write_json, written_whole
-from gtp_core.store.manifest import Checkpoint, File, Manifest, Part, Task, is_name, read_manifest
+from gtp_core.store.manifest import (
+    Checkpoint,
+    File,
+    Manifest,
+    Part,
+    Task,
+    all_files,
+    is_name,
+    read_manifest,
+)
 from gtp_core.store.reader import EXAMPLE_COLUMNS, Progress, Store, open_store
 from gtp_core.store.writer import SAMPLE_COLUMNS, StoreWriter, unit_rows
 
@@ -16,6 +25,7 @@ __all__ = [
     "Store",
     "StoreWriter",
     "Task",
+    "all_files",
     "is_name",
     "open_store",
     "read_manifest",

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from gtp_core.errors import StoreError
 
-_DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _MAX_HEADER_BYTES = 1 << 20
 
 
@@ -113,7 +113,7 @@ def _map_tensor(
     path: Path, header: dict, start: int, name: str, kind: str, shape: tuple[int, ...]
 ) -> np.ndarray:
     entry = header.get(name)
-    if not _is_entry(entry):
+    if entry is None or not _is_entry(entry):
         raise StoreError(
             f"{path} has no usable tensor '{name}'; every gradient file holds 'unit' and 'norm'. "
             "Rebuild the store."

@@ -107,7 +107,11 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         StoreError: no manifest, another format version, or a field that is wrong.
     """
     path = folder / MANIFEST
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError:  # a name of 300 letters, or a folder above it that may not be read
+        is_folder = False
+    if not is_folder:
         raise StoreError(
             f"{folder} is not a folder; a store is a folder with a {MANIFEST}. "
             "Give the path of a store."
@@ -269,12 +273,14 @@ def _bad_projections(manifest: Manifest) -> str | None:
 
 def all_files(manifest: Manifest) -> list[File]:
     """Every file the manifest lists, parts first."""
-    return [f for entry in (*manifest.parts, *manifest.tasks) for f in entry.files]
+    entries: list[Part | Task] = [*manifest.parts, *manifest.tasks]
+    return [file for entry in entries for file in entry.files]
 
 
 def _is_step_size(value: object) -> bool:
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    return known and 0 <= value <= 1e300
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 <= value <= 1e300
 
 
 def _count(value: object) -> bool:

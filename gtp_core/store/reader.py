@@ -61,7 +61,7 @@ class Store:
         )
 
     def samples(self) -> pl.LazyFrame:
-        """The pool, lazily, in row order: sample_id, source, prompt, completion, n_tokens, record."""
+        """The pool, lazily and in row order, with the columns SAMPLE_COLUMNS."""
         paths = [self.folder / part.files[0].path for part in self.manifest.parts]
         return pl.scan_parquet(paths, glob=False)
 
@@ -96,7 +96,7 @@ class Store:
         return map_rows(path, rows=entry.n_examples, dim=self.dim)
 
     def norms(self) -> np.ndarray:
-        """Gradient norms (n_samples, n_checkpoints) float32; zero, NaN or Inf marks an invalid row."""
+        """Gradient norms (n_samples, n_checkpoints) float32; zero, NaN or Inf is invalid."""
         columns = [
             np.concatenate([self.part_rows(p, c)[1] for p in range(len(self.manifest.parts))])
             for c in range(len(self.checkpoints))

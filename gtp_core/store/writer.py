@@ -59,7 +59,7 @@ class StoreWriter:
         self._name = name
         self._dim = dim
         self._checkpoints = tuple(checkpoints)
-        self._head = {
+        self._head: dict[str, Any] = {
             "gradients": dict(gradients),
             "projection": dict(projection),
             "model": dict(model),

@@ -1,0 +1,395 @@
+"""Promises of gtp_core.pursuit: exact estimates, rounds that only improve, and a reason to stop."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar, nnls
+
+from gtp_core.atoms import ArrayAtoms, pose_array
+from gtp_core.methods import Settings, select
+from gtp_core.pursuit import (
+    Round,
+    Stop,
+    best_multiple,
+    non_negative_ridge,
+    pursue,
+    relative_residuals,
+)
+
+
+def atoms_of(matrix: np.ndarray) -> ArrayAtoms:
+    return ArrayAtoms(matrix, np.ones(len(matrix), bool))
+
+
+def unit(matrix: np.ndarray) -> np.ndarray:
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def planted(n: int, dim: int, sparsity: int, seed: int):
+    """Gaussian atoms and a target that is a positive combination of `sparsity` of them."""
+    generator = np.random.default_rng(seed)
+    matrix = unit(generator.standard_normal((n, dim)))
+    support = np.sort(generator.choice(n, sparsity, replace=False))
+    weights = generator.uniform(0.5, 1.5, sparsity)
+    return matrix, weights @ matrix[support], support, weights
+
+
+def hard(seed: int, n: int = 300, dim: int = 60):
+    """Atoms in all directions and a target that a few cannot reach: up to five rounds."""
+    generator = np.random.default_rng(seed)
+    return unit(generator.standard_normal((n, dim))), generator.standard_normal(dim)
+
+
+LONG = 30  # a seed of `hard` with which a budget of 10 takes many rounds
+
+# --- what it finds ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("n", "dim", "sparsity"), [(40, 30, 1), (200, 64, 4), (500, 128, 10), (2000, 256, 16)]
+)
+def test_recovers_a_planted_support_exactly(n, dim, sparsity, seed):
+    matrix, target, support, weights = planted(n, dim, sparsity, seed)
+    found, found_weights, rounds, _, stop = pursue(atoms_of(matrix), target, sparsity)
+    order = np.argsort(found)
+    assert found[order].tolist() == support.tolist()
+    assert np.allclose(found_weights[order], weights, rtol=1e-6)
+    assert rounds[-1].residual < 1e-6
+    assert stop is Stop.TOLERANCE
+
+
+def slow_pursuit(matrix, target, budget, ridge, rounds=30):
+    """CoSaMP with non-negative ridge weights, one plain line a step."""
+    dim = matrix.shape[1]
+    support, weights, best = [], np.zeros(0), 0.5 * target @ target
+
+    def estimate(index):
+        if not index:  # nnls of no columns ends the interpreter on some versions of scipy
+            return np.zeros(0)
+        columns = np.vstack([matrix[index].T, np.sqrt(ridge) * np.eye(len(index))])
+        return nnls(columns, np.concatenate([target, np.zeros(len(index))]), maxiter=10000)[0]
+
+    def objective(index, w):
+        return 0.5 * np.sum((target - w @ matrix[index]) ** 2) + 0.5 * ridge * w @ w
+
+    for _ in range(rounds):
+        proxies = matrix @ (target - weights @ matrix[support].reshape(-1, dim))
+        entering = [i for i in np.argsort(-proxies, kind="stable")[: 2 * budget] if proxies[i] > 0]
+        merged = sorted({*support, *entering})
+        w = estimate(merged)
+        largest = sorted(range(len(merged)), key=lambda i: (-w[i], merged[i]))[:budget]
+        kept = sorted(merged[i] for i in largest if w[i] > 1e-9 * w.max())
+        w = estimate(kept)
+        if objective(kept, w) >= best * (1 - 1e-12):
+            break
+        support, weights, best = kept, w, objective(kept, w)
+    return np.array(support), weights
+
+
+@pytest.mark.parametrize("ridge", [0.003, 0.1, 3.0])
+@pytest.mark.parametrize("budget", [1, 3, 10])
+@pytest.mark.parametrize("seed", range(4))
+def test_agrees_with_a_slow_and_plain_pursuit(seed, budget, ridge):
+    matrix, target = hard(seed)
+    found, weights, *_ = pursue(atoms_of(matrix), target, budget, ridge=ridge)
+    wanted, wanted_weights = slow_pursuit(matrix, target, budget, ridge)
+    order = np.argsort(found)
+    assert found[order].tolist() == wanted.tolist()
+    assert np.allclose(weights[order], wanted_weights, atol=1e-7)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(1, 40),
+    dim=st.integers(1, 12),
+    budget=st.integers(1, 45),
+    copies=st.integers(0, 10),
+    ridge=st.sampled_from([0.0, 1e-6, 0.1, 10.0]),
+)
+def test_any_problem_ends_well(seed, n, dim, budget, copies, ridge):
+    """Few dimensions, budgets above the rank, and exact copies: always a sound answer."""
+    matrix, target = hard(seed, n, dim)
+    matrix = np.vstack([matrix, matrix[np.arange(copies) % n]])
+    support, weights, rounds, pruned, _ = pursue(atoms_of(matrix), target, budget, ridge=ridge)
+    assert len(support) <= budget
+    assert len(set(support.tolist())) == len(support)
+    assert np.all(weights > 0)
+    assert not set(pruned.tolist()) & set(support.tolist())
+    assert np.all(np.diff(weights) <= 1e-11 * weights.max(initial=0))
+    residuals = [r.residual for r in rounds]
+    if rounds:
+        left = np.linalg.norm(target - weights @ matrix[support]) / np.linalg.norm(target)
+        assert left == pytest.approx(residuals[-1], abs=1e-9)
+    if ridge == 0:
+        assert residuals == sorted(residuals, reverse=True)
+        assert all(r <= 1 for r in residuals)
+
+
+def test_the_objective_falls_in_every_round():
+    """With a ridge it is the objective that falls; ending after any round shows its value."""
+    matrix, target = hard(LONG)
+    values = []
+    for rounds in range(1, 6):
+        support, w, *_ = pursue(atoms_of(matrix), target, 10, ridge=0.02, max_rounds=rounds)
+        values.append(0.5 * np.sum((target - w @ matrix[support]) ** 2) + 0.01 * w @ w)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < values[0]
+
+
+def test_rounds_account_for_every_sample_that_came_or_went():
+    matrix, target = hard(LONG)
+    support, _, rounds, pruned, _ = pursue(atoms_of(matrix), target, 10)
+    assert len(rounds) > 2
+    size = 0
+    for r in rounds:
+        assert r.kept + r.left == size
+        size = r.kept + r.entered
+    assert size == len(support)
+    assert (np.diff(pruned) > 0).all()
+    assert len(pruned) <= sum(r.left for r in rounds)
+
+
+# --- awkward problems ------------------------------------------------------------------------
+
+
+def test_zero_target():
+    selection = select(pose_array(np.eye(3), np.zeros(3)), 2)
+    assert (len(selection.support), selection.stop) == (0, Stop.TOLERANCE)
+    assert (selection.residual_weighted, selection.residual_as_trained) == (1.0, 1.0)
+
+
+def test_target_that_no_atom_helps():
+    matrix = np.abs(np.random.default_rng(0).standard_normal((20, 6)))
+    support, weights, rounds, pruned, stop = pursue(atoms_of(matrix), -np.ones(6), 5)
+    assert (len(support), len(weights), rounds, len(pruned)) == (0, 0, (), 0)
+    assert stop is Stop.EXHAUSTED
+
+
+def test_duplicate_atoms():
+    matrix, target, support, weights = planted(100, 40, 4, 0)
+    doubled = np.vstack([matrix, matrix])
+    found, found_weights, rounds, *_ = pursue(atoms_of(doubled), target, 8)
+    total = np.zeros(100)
+    np.add.at(total, found % 100, found_weights)
+    assert sorted(np.flatnonzero(total)) == support.tolist()
+    assert np.allclose(total[support], weights, rtol=1e-6)
+    assert rounds[-1].residual < 1e-6
+
+
+def test_duplicate_atoms_go_to_the_lower_index():
+    matrix = np.array([[0.0, 1], [1, 0], [1, 0], [0, 1]])
+    found, *_ = pursue(atoms_of(matrix), np.array([2.0, 1.0]), 1)
+    assert found.tolist() == [1]
+
+
+@pytest.mark.parametrize("ridge", [0.01, 1.0, 100.0])
+def test_equal_weights_rank_by_the_lower_index(ridge):
+    """Copies have one weight up to rounding, and rounding must not choose among them."""
+    matrix, target = hard(5, 40, 20)
+    matrix = np.repeat(matrix, 4, axis=0)[np.random.default_rng(0).permutation(160)]
+    found, weights, *_ = pursue(atoms_of(matrix), target, 16, ridge=ridge)
+    for i, j in zip(range(16), range(1, 16), strict=False):
+        assert weights[i] > weights[j] * (1 + 1e-9) or found[i] < found[j]
+
+
+def test_budget_above_the_rank():
+    generator = np.random.default_rng(0)
+    matrix, target = unit(generator.standard_normal((200, 6))), generator.standard_normal(6)
+    support, _, rounds, _, stop = pursue(atoms_of(matrix), target, 50)
+    assert stop is Stop.TOLERANCE
+    assert rounds[-1].residual < 1e-6
+    assert len(support) < 50
+
+
+@pytest.mark.parametrize(("sign", "chosen"), [(1, [0]), (-1, [])])
+def test_one_sample(sign, chosen):
+    support, weights, *_ = pursue(atoms_of(np.array([[3.0, 4.0]])), sign * np.array([6.0, 8]), 1)
+    assert support.tolist() == chosen
+    assert weights == pytest.approx([2.0] * len(chosen))
+
+
+def test_pinned_samples_stay_even_without_a_weight():
+    matrix = np.vstack([np.eye(4), -np.ones((1, 4))])
+    pinned = np.array([3, 4])
+    support, weights, *_ = pursue(atoms_of(matrix), np.array([3.0, 2, 1, 0]), 3, pinned=pinned)
+    assert set(support.tolist()) == {0, 3, 4}
+    assert weights[np.isin(support, pinned)].tolist() == [0.0, 0.0]
+
+
+def test_candidates_alone_enter():
+    matrix, target, support, _ = planted(100, 40, 4, 0)
+    allowed = np.ones(100, bool)
+    allowed[support[:2]] = False
+    found, *_ = pursue(ArrayAtoms(matrix, allowed), target, 10)
+    assert len(found)
+    assert allowed[found].all()
+
+
+# --- invariances -----------------------------------------------------------------------------
+
+
+def test_the_order_of_rows_does_not_matter():
+    matrix, target = hard(1)
+    order = np.random.default_rng(0).permutation(len(matrix))
+    one = pursue(atoms_of(matrix), target, 7, ridge=0.01)
+    two = pursue(atoms_of(matrix[order]), target, 7, ridge=0.01)
+    assert order[two[0]].tolist() == one[0].tolist()
+    assert np.allclose(one[1], two[1])
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1e6, 1e12])
+def test_the_length_of_the_target_only_scales_the_weights(scale):
+    matrix, target = hard(1)
+    one = pursue(atoms_of(matrix), target, 7, ridge=0.01)
+    two = pursue(atoms_of(matrix), scale * target, 7, ridge=0.01)
+    assert one[0].tolist() == two[0].tolist()
+    assert np.allclose(scale * one[1], two[1], rtol=1e-7)
+    assert one[4] is two[4]
+
+
+def test_the_same_input_gives_the_same_bytes():
+    matrix, target = hard(2, 400, 50)
+    one, two = (pursue(atoms_of(matrix), target, 20, ridge=0.01) for _ in range(2))
+    assert one[0].tobytes() == two[0].tobytes()
+    assert one[1].tobytes() == two[1].tobytes()
+    assert one[2:3] == two[2:3]
+
+
+def test_read_only_input():
+    matrix, target = hard(2)
+    before = matrix.copy(), target.copy()
+    matrix.flags.writeable = target.flags.writeable = False
+    pursue(atoms_of(matrix), target, 5, pinned=np.array([1, 2]))
+    assert np.array_equal(matrix, before[0])
+    assert np.array_equal(target, before[1])
+
+
+# --- why it stops ----------------------------------------------------------------------------
+
+
+def test_every_reason_is_reached_and_is_a_sentence():
+    reasons = {Stop.RANKED, Stop.EXHAUSTED, Stop.TOLERANCE}  # by name in the tests around this one
+    matrix, target = hard(0)
+    reasons.add(pursue(atoms_of(matrix), target, 8, max_rounds=1)[4])
+    reasons.add(pursue(atoms_of(matrix), target, 8, on_round=lambda r: True)[4])
+    reasons |= {pursue(atoms_of(hard(s)[0]), hard(s)[1], 10)[4] for s in range(20)}
+    assert reasons == set(Stop)
+    assert all(reason.value.endswith(".") and reason.value[0].isupper() for reason in Stop)
+
+
+def test_stop_for_rounds():
+    matrix, target = hard(LONG)
+    *_, rounds, _, stop = pursue(atoms_of(matrix), target, 10, max_rounds=2)
+    assert (len(rounds), stop) == (2, Stop.ROUNDS)
+
+
+def test_stop_at_the_tolerance_asked_for():
+    matrix, target = hard(LONG)
+    *_, whole, _, _ = pursue(atoms_of(matrix), target, 10)
+    *_, rounds, _, stop = pursue(atoms_of(matrix), target, 10, tolerance=whole[1].residual)
+    assert (len(rounds), stop) == (2, Stop.TOLERANCE)
+    assert rounds == whole[:2]
+
+
+def test_cancelling_keeps_the_best_round_so_far():
+    matrix, target = hard(LONG)
+    seen: list[Round] = []
+
+    def second(round_):
+        seen.append(round_)
+        return len(seen) == 2
+
+    support, weights, rounds, _, stop = pursue(atoms_of(matrix), target, 10, on_round=second)
+    assert stop is Stop.CANCELLED
+    assert tuple(seen) == rounds
+    left = np.linalg.norm(target - weights @ matrix[support]) / np.linalg.norm(target)
+    assert left == pytest.approx(rounds[-1].residual)
+
+
+def test_exhausted_when_what_is_left_points_away():
+    support, *_, stop = pursue(atoms_of(np.eye(3)), np.array([1.0, -1.0, 0.0]), 2)
+    assert (support.tolist(), stop) == ([0], Stop.EXHAUSTED)
+
+
+# --- the estimate ----------------------------------------------------------------------------
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    m=st.integers(1, 30),
+    dim=st.integers(1, 30),
+    copies=st.integers(0, 6),
+    ridge=st.sampled_from([1e-4, 1e-3, 0.1, 1.0, 100.0]),
+    warm=st.booleans(),
+)
+def test_estimate_meets_the_optimality_conditions_and_is_that_of_nnls(
+    seed, m, dim, copies, ridge, warm
+):
+    rows, target = hard(seed, m, dim)
+    rows = np.vstack([rows, rows[np.arange(copies) % m]])
+    gram, product = rows @ rows.T, rows @ target
+    start = np.random.default_rng(seed).uniform(-1, 1, len(rows)) if warm else None
+    w = non_negative_ridge(gram, product, ridge, start)
+    gradient = gram @ w + ridge * w - product
+    room = 1e-8 * np.abs(product).max()
+    assert np.all(w >= 0)
+    assert gradient.min() >= -room
+    assert np.abs(gradient[w > 0]).max(initial=0) <= room
+    columns = np.vstack([rows.T, np.sqrt(ridge) * np.eye(len(rows))])
+    exact = nnls(columns, np.concatenate([target, np.zeros(len(rows))]), maxiter=10000)[0]
+    fit, wanted = (0.5 * np.sum((target - x @ rows) ** 2) + 0.5 * ridge * x @ x for x in (w, exact))
+    assert fit == pytest.approx(wanted, abs=1e-12 * target @ target)
+    assert np.allclose(w, exact, atol=1e-6 * max(1, exact.max()))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("ridge", [0.0, 1e-9, 1e-6])
+def test_estimate_with_next_to_no_ridge_fits_as_well_as_nnls(seed, ridge):
+    rows, target = hard(seed, 60, 20)
+    rows[30:] = rows[:30] + 1e-5 * rows[30:]  # nearly equal pairs
+    w = non_negative_ridge(rows @ rows.T, rows @ target, ridge)
+    left = np.linalg.norm(target - nnls(rows.T, target, maxiter=10000)[0] @ rows)
+    assert np.linalg.norm(target - w @ rows) <= left + 1e-4 * np.linalg.norm(target)
+
+
+def test_estimate_of_nothing_and_of_what_does_not_help():
+    assert non_negative_ridge(np.zeros((0, 0)), np.zeros(0), 0.0).shape == (0,)
+    assert non_negative_ridge(np.eye(2), np.array([-1.0, -2.0]), 0.0).tolist() == [0, 0]
+    assert non_negative_ridge(np.zeros((2, 2)), np.zeros(2), 0.0).tolist() == [0, 0]
+
+
+def test_estimate_leaves_its_arrays_alone():
+    rows, target = hard(0, 10, 5)
+    arrays = [rows @ rows.T, rows @ target, np.full(10, 0.5)]
+    before = [a.copy() for a in arrays]
+    for array in arrays:
+        array.flags.writeable = False
+    non_negative_ridge(arrays[0], arrays[1], 0.1, arrays[2])
+    assert all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
+
+
+# --- residuals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1, 10.0])
+def test_residuals_are_those_of_the_weights_reported(ridge):
+    matrix, target = hard(4)
+    chosen = select(pose_array(matrix, target), 9, settings=Settings(ridge=ridge))
+    scale, total = np.linalg.norm(target), matrix[chosen.support].sum(axis=0)
+    left = np.linalg.norm(target - chosen.weights @ matrix[chosen.support]) / scale
+    equal = minimize_scalar(lambda c: np.linalg.norm(target - c * total), (0, 1)).fun / scale
+    assert chosen.residual_weighted == pytest.approx(left, abs=1e-9)
+    assert chosen.residual_as_trained == pytest.approx(equal, abs=1e-6)
+    assert chosen.residual_weighted <= chosen.residual_as_trained + (ridge > 0)
+
+
+def test_equal_weights_never_go_below_zero():
+    rows, target = np.eye(2), np.array([-1.0, -1.0])
+    assert best_multiple(rows, target) == 0.0
+    assert best_multiple(rows, np.array([1.0, 3.0])) == pytest.approx(2.0)
+    assert best_multiple(np.array([[1.0, 0], [-1, 0]]), target) == 0.0
+    assert relative_residuals(rows, np.zeros(2), target) == (1.0, 1.0)

@@ -1,0 +1,102 @@
+"""The walls of the house: who may import whom, and where each heavy library lives."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[1]
+ROOMS = ["errors", "store", "importers", "trajectories", "catalog", "atoms", "pursuit", "methods"]
+ROOMS += ["neighbors", "report", "figures", "export"]
+ANNEXES = {  # an annex may use any room; beside them only the annexes named here
+    "collect": set(),
+    "demo": {"collect"},
+    "verify": set(),
+    "distributed": set(),
+    "jobs": set(),
+    "cli": {"collect", "demo", "verify", "distributed", "jobs"},
+    "__main__": {"cli"},
+}
+HOMES = {
+    "duckdb": {"catalog"},
+    "plotly": {"figures"},
+    "umap": {"neighbors"},
+    "pynndescent": {"neighbors"},
+    "ray": {"distributed"},
+    "streamlit": set(),  # pages and app.py, outside the package
+    **{name: {"collect", "demo", "verify"} for name in ("torch", "transformers", "peft")},
+}
+HEAVY = {*HOMES, "numba", "polars", "numpy", "scipy", "pyarrow"} - {"ray"}
+CORE = [p for p in sorted((HOUSE / "gtp_core").rglob("*.py")) if p.parent != HOUSE / "gtp_core"]
+CORE += [p for p in sorted((HOUSE / "gtp_core").glob("*.py")) if p.name != "__init__.py"]
+PAGES = sorted((HOUSE / "pages").glob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module a file imports, at its top or inside a function, `from x import y` as x.y."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(HOUSE / "gtp_core").parts[0].removesuffix(".py")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(HOUSE))
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_every_file_has_a_room_and_imports_only_from_rooms_above(path):
+    room = room_of(path)
+    assert room in ROOMS or room in ANNEXES, f"{path} is in no room; give it one in this list"
+    allowed = {room, *(ROOMS[: ROOMS.index(room)] if room in ROOMS else ROOMS)}
+    allowed |= ANNEXES.get(room, set())
+    own = {name.split(".")[1] for name in imports_of(path) if name.startswith("gtp_core.")}
+    assert own - {"__version__"} <= allowed
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_every_heavy_library_has_one_home(path):
+    libraries = {name.split(".")[0] for name in imports_of(path)}
+    assert not {lib for lib in libraries & set(HOMES) if room_of(path) not in HOMES[lib]}
+
+
+@pytest.mark.parametrize("path", [*PAGES, *HOUSE.glob("app.py")], ids=named)
+def test_pages_hold_widgets_and_sentences_only(path):
+    """Streamlit, the rooms and the frame: no tables, no arithmetic, no SQL, no other page."""
+    allowed = {"streamlit", "gtp_core", *sys.stdlib_module_names}
+    frame = re.compile(r"(pages\.)?_frame(\.|$)")
+    others = [name for name in imports_of(path) if not frame.match(name)]
+    assert not [name for name in others if name.split(".")[0] not in allowed]
+
+
+def test_no_file_is_called_utils():
+    folders = ("gtp_core", "pages", "tests", "benchmarks")
+    assert not [p for folder in folders for p in (HOUSE / folder).rglob("util*.py")]
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = f"import sys, gtp_core; print(sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    import gtp_core
+
+    assert all(getattr(gtp_core, name) is not None for name in gtp_core.__all__)
+    assert 7 <= len(gtp_core.__all__) - 1 <= 12
+    with pytest.raises(AttributeError):
+        _ = gtp_core.nothing
