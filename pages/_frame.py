@@ -28,12 +28,13 @@ from gtp_core.report import (
     saved_path,
     store_facts,
 )
-from gtp_core.store import Progress, open_store, read_manifest
+from gtp_core.store import open_store, read_manifest
 
 _ROOT = Path(__file__).resolve().parent.parent
 DEMO = _ROOT / "data" / "demo"
 _SMALL_POOL = 20_000  # samples up to which the budget path is computed without being asked for
 _DEFAULT_SHARE = 0.05
+_DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
 
 Direction = Literal["kept", "removed"]
 
@@ -135,17 +136,21 @@ def store_path() -> str:
 
 
 def open_current() -> Catalog:
-    """The open store's catalog; loads it, with progress, on the first visit."""
+    """The open store's catalog; loads it, with progress, when nobody did before."""
     path, workspace = store_path(), os.environ.get("GTP_WORKSPACE")
     _, digest = read_manifest(Path(path))
-    place = st.empty()
+    known = st.session_state.setdefault("_loaded", set())
+    if digest not in known:
+        # Not inside the cached function: what it draws would be replayed on every later visit.
+        place = st.empty()
 
-    def report(done: int, total: int, what: str) -> None:
-        place.progress(done / total, text=f"Loading the store: {plain(what)}")
+        def report(done: int, total: int, what: str) -> None:
+            place.progress(done / total, text=f"Loading the store: {plain(what)}")
 
-    catalog = _catalog(path, workspace, digest, report)
-    place.empty()
-    return catalog
+        open_catalog(open_store(path), workspace=workspace, progress=report).close()
+        place.empty()
+        known.add(digest)
+    return _catalog(path, workspace, digest)
 
 
 def header(question: str) -> View:
@@ -175,7 +180,7 @@ def header(question: str) -> View:
 def _budget(place: Any, problem: Problem, n_candidates: int) -> str:
     """The budget: a slider over the prepared ones, or any budget typed into the settings."""
     options = path_budgets(n_candidates, problem.atoms.dim)
-    wanted = round(n_candidates * _DEFAULT_SHARE)
+    wanted = min(round(n_candidates * _DEFAULT_SHARE), _DEFAULT_BUDGET)
     nearest = min(options, key=lambda option: abs(option - wanted))
     exact = (st.session_state.get("exact") or "").strip()
     slid = place.select_slider(
@@ -367,8 +372,8 @@ def _key(view: View) -> str:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False, on_release=lambda catalog: catalog.close())
-def _catalog(path: str, workspace: str | None, digest: str, _progress: Progress) -> Catalog:
-    return open_catalog(open_store(path), workspace=workspace, progress=_progress)
+def _catalog(path: str, workspace: str | None, digest: str) -> Catalog:
+    return open_catalog(open_store(path), workspace=workspace)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Checking the store")
