@@ -2,8 +2,9 @@
 
 Minimise 1/2 |y - w A|^2 + ridge/2 |w|^2 subject to w >= 0 and at most `budget` weights above zero,
 by the rounds of CoSaMP (Needell, Tropp 2009: identify, merge, estimate, prune, update), as
-Gradient Trajectory Pursuit uses it (Deng, Li, Li 2024). The estimate is exact: it ends at
-a point that meets the optimality conditions, not near one.
+Gradient Trajectory Pursuit uses it (Deng, Li, Li 2024). The estimate is exact: it ends at a point
+that meets the optimality conditions, not near one. A round that would not lower the objective is
+tried again with fewer atoms entering, down to one, before pursuit stops.
 """
 
 from collections.abc import Callable
@@ -27,6 +28,8 @@ _TINY_WEIGHT = 1e-9  # relative to the largest: exact fits leave weights of 1e-1
 _SLACK = 1e-9  # of the gradient, relative to the largest product: what counts as zero
 _SWEEPS = 40  # of coordinate descent between exact solves
 _MAX_SOLVES = 200
+_PROGRESS = 1e-6  # a round must lower the objective by this share
+_KEEP = 3  # working set, in multiples of the atoms estimated together
 _JITTER = 1e-10  # on the diagonal when ridge is 0, relative to its mean: equal atoms are common
 
 
@@ -34,8 +37,7 @@ class Stop(StrEnum):
     """Why a selection ended; the value is the sentence on screen."""
 
     TOLERANCE = "The residual is below the tolerance."
-    STABLE = "The chosen samples no longer change."
-    NO_PROGRESS = "A further round would not lower the residual; the best round is kept."
+    NO_PROGRESS = "No exchange of samples, however small, lowers what is left of the target."
     ROUNDS = "The largest number of rounds was used up."
     EXHAUSTED = "No further sample points towards what is left of the target."
     RANKED = "The samples were ranked once; this method has no rounds."
@@ -122,21 +124,17 @@ def pursue(
     """
     pinned = np.empty(0, np.int64) if pinned is None else pinned
     scale = float(np.linalg.norm(target))
-    best = _start(atoms, target, pinned, ridge)
+    working = _Working(atoms, target, ridge)
+    best = working.fit(pinned, np.zeros(len(pinned)))
     rounds: list[Round] = []
     visited: set[int] = set()
-    stop = Stop.ROUNDS if scale > 0 else Stop.TOLERANCE
-    for _ in range(max_rounds if scale > 0 else 0):
-        entering = atoms.strongest(best.residual, 2 * budget)
-        merged = np.union1d(best.support, entering)
-        if len(merged) == len(best.support):
-            stop = Stop.EXHAUSTED  # at most the support itself has a positive proxy
-            break
-        state = _round(atoms, target, merged, best, pinned, budget, ridge)
-        # A first selection is always taken: with a ridge of 1e15 it lowers the objective by less.
-        first = len(best.support) == 0 < len(state.support)
-        if state.objective >= best.objective * (1 - 1e-12) and not first:
-            stop = (_same(state, best) and Stop.STABLE) or Stop.NO_PROGRESS
+    count, stop = 2 * budget, Stop.ROUNDS if scale > 0 else Stop.TOLERANCE
+    while len(rounds) < max_rounds and scale > 0:
+        proxies = atoms.strongest(best.residual, count + len(best.support))
+        entering = proxies[~np.isin(proxies, best.support)][:count]
+        state, count = _damped(working, best, entering, pinned, budget)
+        if state is None:
+            stop = Stop.NO_PROGRESS if len(entering) else Stop.EXHAUSTED
             break
         visited.update(state.support.tolist())
         rounds.append(_describe(state, best, scale))
@@ -152,42 +150,83 @@ def pursue(
     return best.support[order], best.weights[order], tuple(rounds), pruned, stop
 
 
-def _start(atoms: Atoms, target: np.ndarray, pinned: np.ndarray, ridge: float) -> _State:
-    if len(pinned) == 0:
-        empty = np.empty(0, np.int64)
-        return _State(empty, np.empty(0), target, 0.5 * float(target @ target))
-    return _fit(atoms.rows(pinned).astype(np.float64), target, pinned, ridge)
+def _damped(
+    working: "_Working", best: _State, entering: np.ndarray, pinned: np.ndarray, budget: int
+) -> tuple[_State | None, int]:
+    """A round that lowers the objective, letting fewer atoms enter until one does; and how many.
+
+    Plain CoSaMP stops at the first round that fails. On correlated atoms that leaves 5 to 10 %
+    of the objective (sometimes half of it) on the table against greedy matching; entering a half,
+    a quarter, ... of the atoms of the same pass costs no further pass, and ends in single swaps.
+    """
+    first = len(best.support) == 0
+    count = len(entering)
+    while count:
+        state = working.round(best, entering[:count], pinned, budget)
+        # A first selection is always taken: with a ridge of 1e15 it lowers the objective by less.
+        if state.objective < best.objective * (1 - _PROGRESS) or (first and len(state.support)):
+            return state, count
+        count //= 2
+    return None, 0
 
 
-def _fit(rows: np.ndarray, target: np.ndarray, support: np.ndarray, ridge: float) -> _State:
-    weights = non_negative_ridge(rows @ rows.T, rows @ target, ridge)
-    residual = target - weights @ rows
-    objective = 0.5 * float(residual @ residual) + 0.5 * ridge * float(weights @ weights)
-    return _State(support, weights, residual, objective)
+class _Working:
+    """The atoms met so far, with their inner products, so that a small round costs little.
 
+    Attributes:
+        index: (m,) sample indices, in the order they were met.
+        rows: (m, dim) float64; gram: (m, m); product: (m,) with the target.
+    """
 
-def _round(
-    atoms: Atoms,
-    target: np.ndarray,
-    merged: np.ndarray,
-    best: _State,
-    pinned: np.ndarray,
-    budget: int,
-    ridge: float,
-) -> _State:
-    """Estimate on the merged support, prune to the budget, estimate again."""
-    rows = atoms.rows(merged).astype(np.float64)
-    start = np.zeros(len(merged))
-    start[np.searchsorted(merged, best.support)] = best.weights
-    gram, product = rows @ rows.T, rows @ target
-    weights = non_negative_ridge(gram, product, ridge, start)
-    kept = _prune(merged, weights, pinned, budget)
-    weights = non_negative_ridge(gram[np.ix_(kept, kept)], product[kept], ridge, weights[kept])
-    alive = (weights > _TINY_WEIGHT * weights.max(initial=0)) | np.isin(merged[kept], pinned)
-    kept, weights = kept[alive], weights[alive]
-    residual = target - weights @ rows[kept]
-    objective = 0.5 * float(residual @ residual) + 0.5 * ridge * float(weights @ weights)
-    return _State(merged[kept], weights, residual, objective)
+    def __init__(self, atoms: Atoms, target: np.ndarray, ridge: float) -> None:
+        self._atoms, self._target, self._ridge = atoms, target, ridge
+        self._forget()
+
+    def fit(self, support: np.ndarray, start: np.ndarray) -> _State:
+        """The best weights on a support, and what they leave."""
+        rows, gram, product = self._at(support)
+        weights = non_negative_ridge(gram, product, self._ridge, start)
+        return self._state(support, weights, rows)
+
+    def round(self, best: _State, entering: np.ndarray, pinned: np.ndarray, budget: int) -> _State:
+        """Merge, estimate, prune to the budget, estimate again."""
+        merged = np.union1d(best.support, entering)
+        if len(self.index) > _KEEP * (len(merged) + budget):
+            self._forget()
+        start = np.zeros(len(merged))
+        start[np.searchsorted(merged, best.support)] = best.weights
+        rows, gram, product = self._at(merged)
+        weights = non_negative_ridge(gram, product, self._ridge, start)
+        kept = _prune(merged, weights, pinned, budget)
+        block = gram[np.ix_(kept, kept)]
+        weights = non_negative_ridge(block, product[kept], self._ridge, weights[kept])
+        alive = (weights > _TINY_WEIGHT * weights.max(initial=0)) | np.isin(merged[kept], pinned)
+        kept, weights = kept[alive], weights[alive]
+        return self._state(merged[kept], weights, rows[kept])
+
+    def _state(self, support: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> _State:
+        residual = self._target - weights @ rows
+        penalty = 0.5 * self._ridge * float(weights @ weights)
+        return _State(support, weights, residual, 0.5 * float(residual @ residual) + penalty)
+
+    def _at(self, support: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """rows, gram and product of a support; only atoms not met before are fetched."""
+        new = support[~np.isin(support, self.index)]
+        if len(new):
+            rows = self._atoms.rows(new).astype(np.float64)
+            across = self.rows @ rows.T
+            self.gram = np.block([[self.gram, across], [across.T, rows @ rows.T]])
+            self.rows = np.vstack([self.rows, rows])
+            self.product = np.concatenate([self.product, rows @ self._target])
+            self.index = np.concatenate([self.index, new])
+        order = np.argsort(self.index)
+        place = order[np.searchsorted(self.index, support, sorter=order)]
+        return self.rows[place], self.gram[np.ix_(place, place)], self.product[place]
+
+    def _forget(self) -> None:
+        self.index = np.empty(0, np.int64)
+        self.rows = np.empty((0, self._atoms.dim))
+        self.gram, self.product = np.empty((0, 0)), np.empty(0)
 
 
 def _prune(merged: np.ndarray, weights: np.ndarray, pinned: np.ndarray, budget: int) -> np.ndarray:
@@ -203,10 +242,6 @@ def _prune(merged: np.ndarray, weights: np.ndarray, pinned: np.ndarray, budget: 
 def _rounded(weights: np.ndarray) -> np.ndarray:
     """Weights to 12 digits of the largest, so that rounding errors do not rank equal atoms."""
     return np.round(weights / max(weights.max(initial=0), 1e-300), 12)
-
-
-def _same(state: _State, best: _State) -> bool:
-    return np.array_equal(state.support, best.support)
 
 
 def _describe(state: _State, best: _State, scale: float) -> Round:

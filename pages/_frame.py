@@ -13,7 +13,7 @@ from gtp_core.atoms import Problem, pose
 from gtp_core.catalog import Catalog, open_catalog
 from gtp_core.errors import GTPError, TaskError
 from gtp_core.export import Export
-from gtp_core.figures import Picture, Theme
+from gtp_core.figures import Picture, Theme, word
 from gtp_core.methods import Settings, samples_of, select
 from gtp_core.pursuit import Selection
 from gtp_core.report import (
@@ -172,8 +172,8 @@ def header(question: str) -> View:
         if not budget.endswith("tok"):
             count = samples_of(budget, catalog.store.n_samples, n_candidates)
         known = reliability(problem, catalog.store.task(task).n_examples)
-    view = View(catalog, problem, settings, budget, count, known, theme())
-    _open_line(view)
+        view = View(catalog, problem, settings, budget, count, known, theme())
+        _open_line(view)
     return view
 
 
@@ -247,6 +247,10 @@ def _open_line(view: View) -> None:
             f"task reliability {view.reliability.full:.2f} "
             f"from {view.reliability.n_examples} examples"
         )
+    chosen = [(word(name), view.select(name)) for name in ("gtp", "top-k")]
+    parts += [
+        f"{name} {len(s.support):,}: residual {s.residual_weighted:.2f}" for name, s in chosen
+    ]
     st.caption(" · ".join(parts))
 
 

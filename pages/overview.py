@@ -14,6 +14,7 @@ from gtp_core.report import (
     checkpoint_match,
     enough,
     findings,
+    highlights,
     overlap,
     source_mix,
     warnings,
@@ -61,3 +62,6 @@ with left:
 with right:
     mix = source_mix(view.catalog, {"gtp": gtp.support, "top-k": topk.support})
     _frame.show(source_figure(mix, view.theme), "sources")
+    st.subheader("Worth a look", anchor=False)
+    table = highlights(view.catalog, view.problem, gtp, topk)
+    st.dataframe(table, hide_index=True, key="highlights")

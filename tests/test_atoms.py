@@ -251,9 +251,12 @@ def test_equal_rows_of_an_array_have_equal_proxies(order, dtype, dim):
     generator = np.random.default_rng(0)
     rows = generator.standard_normal((7, dim)).astype(dtype)
     index = np.r_[0:7, 3:7, 0:7, 1, 1, 1]
-    problem = pose_array(np.asarray(rows[index], order=order), generator.standard_normal(dim))
-    proxies = problem.atoms.products(problem.target[None])[:, 0]
+    target = generator.standard_normal(dim)
+    problem = pose_array(np.asarray(rows[index], order=order), target)
+    proxies = problem.atoms.products(target[None])[:, 0]
     assert np.array_equal(proxies, proxies[:7][index])
+    plain = pose_array(np.ascontiguousarray(rows), target).atoms
+    assert np.array_equal(proxies[:7], plain.products(target[None])[:, 0])
 
 
 def test_rows_that_are_not_finite_or_zero_sit_out_of_an_array():

@@ -61,7 +61,7 @@ def test_recovers_a_planted_support_exactly(n, dim, sparsity, seed):
 
 
 def slow_pursuit(matrix, target, budget, ridge, rounds=30):
-    """CoSaMP with non-negative ridge weights, one plain line a step."""
+    """CoSaMP with non-negative ridge weights and fewer entering after a failure, plainly."""
     dim = matrix.shape[1]
     support, weights, best = [], np.zeros(0), 0.5 * target @ target
 
@@ -74,15 +74,22 @@ def slow_pursuit(matrix, target, budget, ridge, rounds=30):
     def objective(index, w):
         return 0.5 * np.sum((target - w @ matrix[index]) ** 2) + 0.5 * ridge * w @ w
 
+    count = 2 * budget
     for _ in range(rounds):
         proxies = matrix @ (target - weights @ matrix[support].reshape(-1, dim))
-        entering = [i for i in np.argsort(-proxies, kind="stable")[: 2 * budget] if proxies[i] > 0]
-        merged = sorted({*support, *entering})
-        w = estimate(merged)
-        largest = sorted(range(len(merged)), key=lambda i: (-w[i], merged[i]))[:budget]
-        kept = sorted(merged[i] for i in largest if w[i] > 1e-9 * w.max())
-        w = estimate(kept)
-        if objective(kept, w) >= best * (1 - 1e-12):
+        ranked = [i for i in np.argsort(-proxies, kind="stable") if proxies[i] > 0]
+        entering = [i for i in ranked[: count + len(support)] if i not in support][:count]
+        count = len(entering)
+        while count:
+            merged = sorted({*support, *entering[:count]})
+            w = estimate(merged)
+            largest = sorted(range(len(merged)), key=lambda i: (-w[i], merged[i]))[:budget]
+            kept = sorted(merged[i] for i in largest if w[i] > 1e-9 * w.max())
+            w = estimate(kept)
+            if objective(kept, w) < best * (1 - 1e-6):
+                break
+            count //= 2
+        if count == 0:
             break
         support, weights, best = kept, w, objective(kept, w)
     return np.array(support), weights
@@ -98,6 +105,36 @@ def test_agrees_with_a_slow_and_plain_pursuit(seed, budget, ridge):
     order = np.argsort(found)
     assert found[order].tolist() == wanted.tolist()
     assert np.allclose(weights[order], wanted_weights, atol=1e-7)
+
+
+def greedy(matrix, target, budget, ridge):
+    """Orthogonal matching pursuit with non-negative ridge weights: one atom at a time."""
+    support, weights, residual = [], np.zeros(0), target
+    for _ in range(budget):
+        proxies = matrix @ residual
+        proxies[support] = -1
+        if proxies.max() <= 1e-12:
+            break
+        support.append(int(proxies.argmax()))
+        rows = matrix[support]
+        weights = non_negative_ridge(rows @ rows.T, rows @ target, ridge)
+        residual = target - weights @ rows
+    return 0.5 * residual @ residual + 0.5 * ridge * weights @ weights
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("budget", [5, 20, 40])
+def test_fits_about_as_well_as_greedy_matching_on_coherent_atoms(budget, ridge):
+    generator = np.random.default_rng(5)
+    matrix = generator.standard_normal((600, 12)) @ generator.standard_normal((12, 60))
+    matrix += 2 * generator.standard_normal((600, 60))
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    target = matrix[:100].mean(0) + 0.02 * generator.standard_normal(60)
+    support, weights, *_ = pursue(atoms_of(matrix), target, budget, ridge=ridge)
+    residual = target - weights @ matrix[support]
+    objective = 0.5 * residual @ residual + 0.5 * ridge * weights @ weights
+    whole = 0.5 * target @ target
+    assert objective <= greedy(matrix, target, budget, ridge) + 0.02 * whole
 
 
 @settings(max_examples=40, deadline=None)

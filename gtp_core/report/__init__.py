@@ -43,7 +43,14 @@ from gtp_core.report.runs import (
     topk_ranks,
     verdict_table,
 )
-from gtp_core.report.words import answer, chosen_table, fill_sentence, findings, warnings
+from gtp_core.report.words import (
+    answer,
+    chosen_table,
+    fill_sentence,
+    findings,
+    highlights,
+    warnings,
+)
 
 __all__ = [
     "LOW_RELIABILITY",
@@ -63,6 +70,7 @@ __all__ = [
     "findings",
     "from_path",
     "held_out",
+    "highlights",
     "length_bias",
     "length_table",
     "norm_table",

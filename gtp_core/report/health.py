@@ -101,7 +101,7 @@ def _invalid_check(facts: dict[str, Any]) -> Check:
     share = n / facts["n_samples"]
     return Check(
         "warning",
-        f"{n:,} samples ({share:.2%}) have a zero, NaN or infinite gradient at some checkpoint; "
+        f"{n:,} samples ({share:.1%}) have a zero, NaN or infinite gradient at some checkpoint; "
         "they are listed in the table health and are never chosen.",
     )
 

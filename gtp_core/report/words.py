@@ -8,7 +8,7 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
-from gtp_core.report.compare import text_duplicates
+from gtp_core.report.compare import redundancy, text_duplicates
 from gtp_core.report.quality import LOW_RELIABILITY, HeldOut, Reliability
 from gtp_core.report.runs import selection_table
 
@@ -158,3 +158,36 @@ def chosen_table(
     return table.join(texts, on="row", how="left", maintain_order="left").select(
         *("rank", "sample_id", "weight", "influence", "topk_rank", "source", "n_tokens"), *cut
     )
+
+
+def highlights(catalog: Catalog, problem: Problem, gtp: Selection, topk: Selection) -> pl.DataFrame:
+    """A few things worth a look: what, sample_id (where there is one), detail."""
+    chosen = selection_table(catalog, problem, gtp)
+    ranked = selection_table(catalog, problem, topk)
+    if chosen.is_empty() or ranked.is_empty():
+        return pl.DataFrame(schema=dict.fromkeys(("what", "sample_id", "detail"), pl.String))
+    heaviest = chosen.row(0, named=True)
+    total = max(float(gtp.weights.sum()), 1e-300)
+    surprise = chosen.sort("topk_rank", "rank").row(-1, named=True)
+    left_out = ranked.filter(~pl.col("sample_id").is_in(chosen["sample_id"].implode()))
+    repeats = [redundancy(problem, s.support) for s in (gtp, topk)]
+    rows: list[tuple[str, str | None, str]] = [
+        (
+            "Most weight in GTP",
+            heaviest["sample_id"],
+            f"{heaviest['weight'] / total:.1%} of all weight, top-k rank {heaviest['topk_rank']:,}",
+        ),
+        (
+            "Chosen by GTP, ranked last by top-k",
+            surprise["sample_id"],
+            f"top-k rank {surprise['topk_rank']:,}, weight {surprise['weight']:.4f}",
+        ),
+    ]
+    if left_out.height:
+        first = left_out.row(0, named=True)
+        rank = f"top-k rank {first['topk_rank']:,}, influence {first['influence']:.4f}"
+        rows.append(("Ranked first by top-k, left out by GTP", first["sample_id"], rank))
+    if None not in repeats:
+        both = f"GTP {repeats[0]:.2f}, top-k {repeats[1]:.2f} (mean cosine to the nearest other)"
+        rows.append(("Redundancy among the chosen", None, both))
+    return pl.DataFrame(rows, schema=["what", "sample_id", "detail"], orient="row")

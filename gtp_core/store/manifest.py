@@ -202,6 +202,9 @@ def _bad_types(manifest: Manifest) -> str | None:
     for name in said:
         if not isinstance(getattr(manifest, name), dict):
             return f"{name} is {getattr(manifest, name)!r}; it must be an object."
+    for who in ("samples", "tasks"):
+        if manifest.gradients.get(who) not in GRADIENT_KINDS:
+            return f"gradients of {who} are none of {', '.join(GRADIENT_KINDS)}."
     for file in all_files(manifest):
         if not _count(file.bytes):
             return f"{file.path!r} has {file.bytes!r} bytes; it must be a whole number."
