@@ -279,7 +279,7 @@ def _select_tokens(
         if fits and (best is None or len(selection.support) >= len(best.support)):
             best = selection
         low, high = (middle, high) if fits else (low, middle - 1)
-        if high < 1 or (best is not None and selection.stop is Stop.CANCELLED):
+        if high < max(low, 1) or (best is not None and selection.stop is Stop.CANCELLED):
             break
     if best is None:
         raise BudgetError(

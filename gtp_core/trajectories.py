@@ -48,6 +48,9 @@ def _widen_row(row: np.ndarray, wide: np.ndarray) -> None:
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _products(halves: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> None:
     """out[i, r] = <halves[i], vectors[r]>; halves (rows, dim) uint16 holds float16 bits."""
+    if vectors.shape[0] == 1:
+        _products_of_one(halves, vectors[0], out[:, 0])
+        return
     wide = np.empty(halves.shape[1], np.float32)
     for i in range(halves.shape[0]):
         _widen_row(halves[i], wide)
@@ -56,6 +59,18 @@ def _products(halves: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> None:
             for j in range(wide.shape[0]):
                 total += wide[j] * vectors[r, j]
             out[i, r] = total
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _products_of_one(halves: np.ndarray, vector: np.ndarray, out: np.ndarray) -> None:
+    """The case of one vector, which every round asks for: nothing is written but the answer."""
+    for i in range(halves.shape[0]):
+        total = np.float32(0)
+        for j in range(halves.shape[1]):
+            half = np.uint32(halves[i, j])
+            bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
+            total += _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * vector[j]
+        out[i] = total * _HALF_BIAS
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)

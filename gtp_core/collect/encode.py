@@ -1,0 +1,91 @@
+"""Prompts and completions as token ids, and batches of them padded on the right."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+IGNORED = -100
+PROMPT_END = "\n"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One sample as the model reads it: prompt ids, then completion ids and end of sequence."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.completion)
+
+
+def encode(tokenizer: Any, prompt: str, completion: str, *, max_tokens: int) -> Encoded:
+    """Token ids of a prompt and its line end, and of a completion closed by end of sequence.
+
+    Both are encoded apart, so that the boundary between them never falls inside a token. A sample
+    longer than `max_tokens` loses its end; one that loses its whole completion has no loss and a
+    zero gradient, which the store records as invalid.
+    """
+    head = encode_prompt(tokenizer, prompt)
+    tail = [*tokenizer.encode(completion, add_special_tokens=False), tokenizer.eos_token_id]
+    return Encoded(tuple(head[:max_tokens]), tuple(tail[: max(0, max_tokens - len(head))]))
+
+
+def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids after which the model is to write the completion."""
+    return tokenizer.encode(prompt + PROMPT_END, add_special_tokens=False)
+
+
+def pad(samples: Sequence[Encoded], *, pad_id: int) -> dict[str, torch.Tensor]:
+    """One batch, padded on the right: input_ids, attention_mask and labels, each (n, longest).
+
+    Labels are IGNORED over the prompt and the padding: only completions are learned from.
+    """
+    longest = max(map(len, samples))
+    shape = (len(samples), longest)
+    ids = torch.full(shape, pad_id)
+    mask = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample)] = torch.tensor(sample.prompt + sample.completion)
+        mask[row, : len(sample)] = 1
+        labels[row, len(sample.prompt) : len(sample)] = torch.tensor(sample.completion)
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def batches(samples: Sequence[Encoded], *, max_batch_tokens: int) -> Iterator[list[int]]:
+    """Positions in batches of similar length, at most `max_batch_tokens` with padding each.
+
+    Every position comes exactly once, shortest first; one that is too long alone still comes.
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(samples)), key=lambda i: len(samples[i])):
+        # Sorted by length, the newcomer is the longest of its batch and sets the padded width.
+        if batch and (len(batch) + 1) * len(samples[position]) > max_batch_tokens:
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def mean_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over each sample's completion tokens, in nats: (n,).
+
+    Args:
+        logits: (n, length, vocabulary).
+        labels: (n, length), IGNORED where nothing is predicted.
+
+    A sample without completion tokens has loss zero, not NaN.
+    """
+    wanted = labels[:, 1:]
+    supervised = wanted != IGNORED
+    row = supervised.nonzero()[:, 0]
+    each = torch.nn.functional.cross_entropy(
+        logits[:, :-1][supervised], wanted[supervised], reduction="none"
+    )
+    count = supervised.sum(dim=1).clamp(min=1).to(each.dtype)
+    sums = torch.zeros(len(labels), dtype=each.dtype).index_add(0, row, each)
+    return sums / count

@@ -1,0 +1,24 @@
+"""The same bytes every time, on one machine: torch's seed, threads and algorithms held fixed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def repeatable(*, seed: int, threads: int = 1) -> Iterator[None]:
+    """Inside, torch gives the same bytes every time on one machine; outside, nothing changes.
+
+    The number of threads decides in which order sums are taken, so it is part of the recipe.
+    """
+    before, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            torch.use_deterministic_algorithms(exact)

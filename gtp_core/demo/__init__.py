@@ -1,0 +1,1 @@
+"""The bundled demo, made from nothing: skills, a pool with planted faults, and validation tasks."""
