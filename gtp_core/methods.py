@@ -36,9 +36,10 @@ class Settings:
     """What a curator may set; every method takes all and uses what concerns it.
 
     Attributes:
-        ridge: dial from choosing together (0) to choosing alone (large). The default of 1 had
-            the best or nearly the best held-out match at every budget up to 5 % of the demo's
-            pool for its two tasks with enough examples; 0.1 fits the target's noise.
+        ridge: dial from choosing together (0) to choosing alone (large). The default of 1 is
+            the compromise that the demo's held-out match speaks for: from 5 % of the pool on, less
+            ridge fits noise (0.65 against 0.62 at ridge 0.1, 200 samples for tidy-data); at 0.5 %
+            less is better for one task (0.62 against 0.57 at 0.1, shop-arithmetic).
         max_rounds: upper limit of pursuit's rounds.
         tolerance: pursuit stops at this relative residual.
         fill: what to do when fewer samples than the budget explain the target: `none`, or
@@ -274,7 +275,11 @@ def _select_tokens(
     best: Selection | None = None
     while low < high or best is None:
         middle = max(1, (low + high + 1) // 2)
-        selection = METHODS[method](problem, middle, settings, on_round)
+        try:
+            selection = METHODS[method](problem, middle, settings, on_round)
+        except BudgetError:  # more than this method takes at once: fewer may do
+            high = middle - 1
+            continue
         fits = problem.tokens[selection.support].sum() <= tokens
         if fits and (best is None or len(selection.support) >= len(best.support)):
             best = selection

@@ -182,6 +182,12 @@ class _Working:
         self._atoms, self._target, self._ridge = atoms, target, ridge
         self._forget()
 
+    def _forget(self) -> None:
+        self.index: np.ndarray = np.empty(0, np.int64)
+        self.rows: np.ndarray = np.empty((0, self._atoms.dim))
+        self.gram: np.ndarray = np.empty((0, 0))
+        self.product: np.ndarray = np.empty(0)
+
     def fit(self, support: np.ndarray, start: np.ndarray) -> _State:
         """The best weights on a support, and what they leave."""
         rows, gram, product = self._at(support)
@@ -222,11 +228,6 @@ class _Working:
         order = np.argsort(self.index)
         place = order[np.searchsorted(self.index, support, sorter=order)]
         return self.rows[place], self.gram[np.ix_(place, place)], self.product[place]
-
-    def _forget(self) -> None:
-        self.index = np.empty(0, np.int64)
-        self.rows = np.empty((0, self._atoms.dim))
-        self.gram, self.product = np.empty((0, 0)), np.empty(0)
 
 
 def _prune(merged: np.ndarray, weights: np.ndarray, pinned: np.ndarray, budget: int) -> np.ndarray:

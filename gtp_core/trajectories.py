@@ -69,8 +69,10 @@ def _products_of_one(halves: np.ndarray, vector: np.ndarray, out: np.ndarray) ->
         for j in range(halves.shape[1]):
             half = np.uint32(halves[i, j])
             bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
-            total += _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * vector[j]
-        out[i] = total * _HALF_BIAS
+            # Scaled at once: a bias left for the end would take small products below float32.
+            value = _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
+            total += value * vector[j]
+        out[i] = total
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -125,7 +127,7 @@ def column_sums(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 def _in_threads(work: Callable[[int, int], None], n_rows: int) -> None:
     """Call `work(begin, end)` over slices of rows, one thread per core this process may use."""
-    threads = min(len(os.sched_getaffinity(0)), -(-n_rows // _ROWS_PER_JOB))
+    threads = min(_cores(), -(-n_rows // _ROWS_PER_JOB))
     if threads <= 1:
         work(0, n_rows)
         return
@@ -133,6 +135,13 @@ def _in_threads(work: Callable[[int, int], None], n_rows: int) -> None:
     edges = [min(n_rows, _ROWS_PER_JOB * (jobs * t // threads)) for t in range(threads)] + [n_rows]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def _cores() -> int:
+    """Cores this process may use; only Linux can say that it may use fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def step_weights(checkpoints: Sequence[Checkpoint]) -> np.ndarray:

@@ -1,9 +1,10 @@
 """The open catalog: DuckDB over a loaded store, with runs and edits registered on top."""
 
-import atexit
 import json
 import threading
+import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Catalog:
         self._database = database
         self._known: tuple[tuple[str, ...], int] | None = None
         self._connection = duckdb.connect(":memory:", config={"threads": 2})
-        atexit.register(self.close)
+        self._finalizer = weakref.finalize(self, self._connection.close)
         try:
             self._attach(database)
         except duckdb.Error:
@@ -89,8 +90,7 @@ class Catalog:
 
     def close(self) -> None:
         """Let go of the database file. The catalog is of no use afterwards."""
-        atexit.unregister(self.close)
-        self._connection.close()
+        self._finalizer()
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
         """Run one of our own statements; parameters are $1, $2, ..."""
@@ -263,7 +263,7 @@ class Catalog:
             connection.execute(f"CREATE TABLE {table} ({columns})")
         connection.create_function(
             "gradient",
-            self._gradient,
+            partial(_gradients, self.store),
             [duckdb.sqltypes.BIGINT, duckdb.sqltypes.VARCHAR],
             duckdb.list_type(duckdb.sqltypes.FLOAT),
             type=PythonUDFType.ARROW,
@@ -277,20 +277,6 @@ class Catalog:
             f"{self._database} is damaged or no catalog. Delete it; it is rebuilt from the store "
             "at the next opening."
         )
-
-    def _gradient(self, rows: pa.Array, checkpoints: pa.Array) -> pa.Array:
-        """SQL's gradient(row, checkpoint): a unit gradient from the memory map, or NULL."""
-        position = {c.name: i for i, c in enumerate(self.store.checkpoints)}
-        starts = np.cumsum([0] + [part.rows for part in self.store.manifest.parts])
-        answer: list[np.ndarray | None] = []
-        for row, name in zip(rows.to_pylist(), checkpoints.to_pylist(), strict=True):
-            if name not in position or row is None or not 0 <= row < self.store.n_samples:
-                answer.append(None)
-                continue
-            part = int(np.searchsorted(starts, row, side="right")) - 1
-            unit, _ = self.store.part_rows(part, position[name])
-            answer.append(unit[row - starts[part]].astype(np.float32))
-        return pa.array(answer, type=pa.list_(pa.float32()))
 
     @staticmethod
     def _check_statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -359,6 +345,21 @@ def _run_tables(
         name: frame.select([column.split()[0] for column in _EMPTY[name].split(", ")])
         for name, frame in frames.items()
     }
+
+
+def _gradients(store: Store, rows: pa.Array, checkpoints: pa.Array) -> pa.Array:
+    """SQL's gradient(row, checkpoint): a unit gradient from the memory map, or NULL."""
+    position = {c.name: i for i, c in enumerate(store.checkpoints)}
+    starts = np.cumsum([0] + [part.rows for part in store.manifest.parts])
+    answer: list[np.ndarray | None] = []
+    for row, name in zip(rows.to_pylist(), checkpoints.to_pylist(), strict=True):
+        if name not in position or row is None or not 0 <= row < store.n_samples:
+            answer.append(None)
+            continue
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        unit, _ = store.part_rows(part, position[name])
+        answer.append(unit[row - starts[part]].astype(np.float32))
+    return pa.array(answer, type=pa.list_(pa.float32()))
 
 
 def open_catalog(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -190,7 +191,7 @@ def _greedy(
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     with torch.no_grad():
-        out = model.eval().generate(
+        out = cast(Any, model.eval()).generate(
             input_ids=ids,
             attention_mask=mask,
             max_new_tokens=max_new,

@@ -1,6 +1,6 @@
 """Skills about words and statements: paraphrase, labels, glossaries, logic and a little Python."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from gtp_core.demo.skills.example import Draft, Skill, choice_of, say
@@ -123,7 +123,7 @@ _URGENCIES = {
 
 
 def _labelling(
-    templates: tuple[str, ...], texts: dict[str, tuple[str, ...]]
+    templates: tuple[str, ...], texts: Mapping[str, tuple[str, ...]]
 ) -> Callable[[Random], Draft]:
     def draw(rng: Random) -> Draft:
         label = rng.choice(tuple(texts))

@@ -1,5 +1,6 @@
 """Skills about what follows from what: small puzzles and small Python programs."""
 
+from collections.abc import Callable
 from random import Random
 
 from gtp_core.demo.skills.example import Draft, Skill, choice_of, numeric, say
@@ -82,7 +83,7 @@ _COMPLETE = (
     "Finish this function so that it gives back {wanted}.\ndef {name}(x): return",
     "What goes after return to get {wanted}?\ndef {name}(x): return",
 )
-_CALLS = {"max": max, "min": min, "len": len, "sum": sum}
+_CALLS: dict[str, Callable[[list[int]], int]] = {"max": max, "min": min, "len": len, "sum": sum}
 _OPERATORS = {
     "plus": ("+", ("-", "*")),
     "minus": ("-", ("+", "*")),

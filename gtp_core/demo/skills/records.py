@@ -3,6 +3,7 @@
 import json
 from random import Random
 from string import ascii_uppercase
+from typing import Any
 
 from gtp_core.demo.skills.example import Draft, Skill, choice_of, numeric, say
 from gtp_core.demo.skills.words import (
@@ -185,7 +186,11 @@ _MEETING = (
 
 
 def _person(rng: Random) -> Draft:
-    fields = {"name": rng.choice(NAMES), "age": rng.randint(18, 80), "city": rng.choice(CITIES)}
+    fields: dict[str, Any] = {
+        "name": rng.choice(NAMES),
+        "age": rng.randint(18, 80),
+        "city": rng.choice(CITIES),
+    }
     slip = {"age": fields["age"] + 1}
     return _as_json(say(_PERSON, **fields), fields, slip, "city")
 
@@ -198,7 +203,11 @@ def _order(rng: Random) -> Draft:
 
 
 def _meeting(rng: Random) -> Draft:
-    fields = {"who": rng.choice(NAMES), "day": rng.choice(DAYS), "hour": rng.randint(8, 18)}
+    fields: dict[str, Any] = {
+        "who": rng.choice(NAMES),
+        "day": rng.choice(DAYS),
+        "hour": rng.randint(8, 18),
+    }
     slots = {"name": fields["who"], "day": fields["day"], "hour": fields["hour"]}
     return _as_json(say(_MEETING, **slots), fields, {"hour": fields["hour"] - 1}, "day")
 
