@@ -1,10 +1,14 @@
 """The frame: opens the store, lists the pages, turns a GTPError into one sentence."""
 
+from pathlib import Path
+
 import streamlit as st
 
 from pages import _frame
 
-st.set_page_config(page_title="GTP Explorer", page_icon=":material/target:", layout="wide")
+# A file of our own: the browser would fetch a :material: icon from fonts.gstatic.com.
+ICON = Path(__file__).with_name("pages") / "icon.svg"
+st.set_page_config(page_title="GTP Explorer", page_icon=str(ICON), layout="wide")
 
 PAGES = {
     "overview": st.Page(

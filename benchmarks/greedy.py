@@ -1,6 +1,6 @@
 """GTP against greedy matching, one atom at a time, on the demo: what is left, and how long it took.
 
-    python benchmarks/greedy.py [store]
+    python -m benchmarks.greedy [store]
 
 Greedy matching is orthogonal matching pursuit (Pati et al. 1993) with the same exact non-negative
 ridge weights as GTP, refitted after every atom, as GRAD-MATCH (Killamsetty et al. 2021) does. Both

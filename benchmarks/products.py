@@ -1,6 +1,6 @@
 """Products of float16 atoms with one vector: our fused loop against NumPy's and torch's casts.
 
-    python benchmarks/products.py [rows] [dim]
+    python -m benchmarks.products [rows] [dim]
 
 Both columns run on one thread over the same array in memory; the answers are asserted equal to
 float64's before the clock is read. Quote the ratio: absolute speed depends on the machine.

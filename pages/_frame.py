@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from gtp_core.atoms import Problem, pose
 from gtp_core.catalog import Catalog, open_catalog
@@ -35,6 +36,8 @@ DEMO = _ROOT / "data" / "demo"
 _SMALL_POOL = 20_000  # samples up to which the budget path is computed without being asked for
 _DEFAULT_SHARE = 0.05
 _DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
+
+_CARRIED = ("store", "task", "budget", "exact", "ridge", "direction", "fill")
 
 Direction = Literal["kept", "removed"]
 
@@ -108,6 +111,35 @@ def require(name: str) -> None:
         params = {key: st.query_params.get_all(key) for key in st.query_params}
         st.session_state["_goto"] = (name, params)
         st.switch_page("app.py")
+    if st.session_state.get("_page") != name:
+        st.session_state["_page"] = name
+        if not any(key in st.query_params for key in _CARRIED):
+            _carry_over(name)
+
+
+def remember() -> None:
+    """Keep the open store, task, budget and settings for the next page the visitor opens.
+
+    The menu drops them from the address, and Streamlit then gives bound widgets their defaults,
+    whatever `persist_state` says: Export would offer another selection than the Overview showed.
+    """
+    state, address = st.session_state, st.query_params
+    state["_carried"] = {key: address[key] for key in _CARRIED if key in address}
+    state["_values"] = {key: state[key] for key in _CARRIED if key in state}
+
+
+def _carry_over(name: str) -> None:
+    """Open the page again with what the last one had in its address."""
+    carried = st.session_state.get("_carried", {})
+    if not carried:
+        return
+    try:
+        st.switch_page(page_of(name), query_params=carried)
+    except StreamlitAPIException:  # the last page's widgets still hold the address
+        if "store" in carried:
+            st.query_params["store"] = carried["store"]
+        for key, value in st.session_state.get("_values", {}).items():
+            st.session_state[key] = value
 
 
 def page_of(name: str) -> Any:
@@ -172,6 +204,7 @@ def header(question: str) -> View:
         if not budget.endswith("tok"):
             count = samples_of(budget, catalog.store.n_samples, n_candidates)
         known = reliability(problem, catalog.store.task(task).n_examples)
+        remember()
         view = View(catalog, problem, settings, budget, count, known, theme())
         _open_line(view)
     return view
@@ -318,6 +351,7 @@ def open_store_at(path: str) -> None:
         st.session_state["_recent"] = [path, *recent][:8]
         for name in ("task", "budget"):
             st.session_state.pop(name, None)
+        st.session_state["_carried"], st.session_state["_values"] = {"store": path}, {}
         st.query_params["store"] = path
         st.rerun()
 

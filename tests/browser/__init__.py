@@ -1,0 +1,1 @@
+"""Tests in a real Chromium: `python -m pytest tests/browser -o addopts=""`."""

@@ -1,0 +1,539 @@
+"""Promises of the app: every page opens through app.py and shows the numbers of the core."""
+
+import base64
+import json
+import re
+from contextlib import closing
+from pathlib import Path
+
+import conftest
+import numpy as np
+import polars as pl
+import pytest
+import streamlit as st
+import streamlit.runtime.scriptrunner.script_runner as script_runner
+from conftest import build_store, sample_table
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest
+
+import gtp_core
+from gtp_core.atoms import pose
+from gtp_core.catalog import open_catalog
+from gtp_core.methods import METHODS, Settings, select
+from gtp_core.report import (
+    answer,
+    chosen_table,
+    findings,
+    held_out,
+    overlap,
+    prepare_path,
+    store_facts,
+)
+
+ROOT = Path(gtp_core.__file__).resolve().parent.parent
+DEMO = ROOT / "data" / "demo"
+TITLES = {
+    "overview": "Is this selection good?",
+    "budget_lab": "What changes if I move the budget?",
+    "home": "What is in this store?",
+    "export": "Give me the file",
+}
+LEAST = {  # widgets and other parts that a page has at least
+    "overview": {"metric": 5, "plotly_chart": 5, "selectbox": 1, "select_slider": 2},
+    "budget_lab": {"metric": 4, "plotly_chart": 4, "dataframe": 1, "select_slider": 2},
+    "home": {"plotly_chart": 1, "dataframe": 3, "text_input": 1, "text_area": 1},
+    "export": {"selectbox": 3, "toggle": 1, "button": 1, "select_slider": 2},
+}
+DECIDING = ("overview", "budget_lab", "export")
+HOSTILE = ["<b>bold</b>", "[link](http://evil.example)", "$\\frac{1}{2}$ `code` **x**", ":red[x]"]
+real_mpa_v1 = script_runner._mpa_v1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_cached():
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+@pytest.fixture(autouse=True)
+def _through_the_app(monkeypatch):
+    """AppTest forgets st.navigation at every run and would open a page without app.py."""
+
+    def run_main(main):
+        PagesManager.uses_pages_directory = False
+        text = Path(main).read_text("utf-8")
+        exec(compile(text, str(main), "exec"), {"__name__": "__main__", "__file__": str(main)})
+
+    monkeypatch.setattr(script_runner, "_mpa_v1", run_main)
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def hostile_table(rows) -> pl.DataFrame:
+    table = sample_table(rows)
+    source = [HOSTILE[row % len(HOSTILE)] for row in rows]
+    prompt = [f"{HOSTILE[row % len(HOSTILE)]} {row}" for row in rows]
+    return table.with_columns(source=pl.Series(source), prompt=pl.Series(prompt))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a store of 120 samples, hostile in every text, its budget paths prepared."""
+    folder = tmp_path_factory.mktemp("app")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "sample_table", hostile_table)
+        tasks = {"maths": {"sums": 4, "proofs": 2}, "dates": {"": 4}, "one": {"": 1}, "none": {}}
+        store = build_store(folder / "store", n=120, part_rows=(50, 70), tasks=tasks)
+    with closing(open_catalog(store, workspace=folder / "work")) as catalog:
+        for task in ("maths", "dates", "one"):
+            prepare_path(catalog, pose(catalog, task), Settings())
+    return folder
+
+
+@pytest.fixture
+def core(place):
+    """What the core says of the store that the app shows."""
+    with closing(open_catalog(place / "store", workspace=place / "work")) as catalog:
+        yield catalog
+
+
+@pytest.fixture
+def opened(place, monkeypatch):
+    """`opened(page, **query)`: the app on the small store, at a page."""
+    monkeypatch.setenv("GTP_STORE", str(place / "store"))
+    monkeypatch.setenv("GTP_WORKSPACE", str(place / "work"))
+    return open_page
+
+
+def open_page(page="overview", **query) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    if page != "overview":
+        app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception, app.exception[0].value
+    return app
+
+
+def plain(text: str) -> str:
+    """A text without the backslashes that disarm Markdown."""
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def errors(app) -> list[str]:
+    return [plain(error.value) for error in app.error]
+
+
+def is_one_sentence(app, *parts: str) -> bool:
+    (text,) = errors(app)
+    return "\n" not in text and text.endswith(".") and all(part in text for part in parts)
+
+
+def metrics(app) -> dict[str, str]:
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def captions(app) -> str:
+    return plain(" ".join(caption.value for caption in app.caption))
+
+
+def figures(app) -> list[dict]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+def numbers(array) -> list:
+    """A figure's array, whether sent as a list or packed."""
+    if isinstance(array, dict):
+        return np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"]).tolist()
+    return list(array)
+
+
+# --- every page ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", TITLES)
+def test_every_page_opens_with_its_question_and_its_parts(opened, where):
+    app = opened(where)
+    assert [title.value for title in app.title] == [TITLES[where]]
+    assert not app.error
+    for kind, least in LEAST[where].items():
+        assert len(app.get(kind)) >= least, kind
+    for chart in app.get("plotly_chart"):
+        assert chart.proto.alt.endswith(".")
+
+
+def test_every_page_of_the_folder_is_known():
+    pages = {p.stem for p in (ROOT / "pages").glob("[a-z]*.py")}
+    assert pages == set(TITLES)
+
+
+@pytest.mark.parametrize("where", DECIDING)
+def test_a_page_says_what_is_open(opened, core, where):
+    text = captions(opened(where))
+    assert core.store.store_id in text
+    assert "120 samples" in text
+    assert "3 checkpoints" in text
+
+
+def test_a_second_visit_computes_nothing(opened, monkeypatch):
+    opened("overview")
+    st.cache_resource.clear()
+    from gtp_core.report import quality
+    from pages import _frame
+
+    for module, name in ((quality, "budget_path"), (_frame, "select"), (_frame, "held_out")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
+    assert len(opened("overview").metric) >= 5
+
+
+# --- the numbers -----------------------------------------------------------------------------
+
+
+def test_the_overview_shows_the_numbers_of_the_core(opened, core):
+    app = opened()
+    problem = pose(core, "maths")
+    budget = str(app.select_slider(key="budget").value)
+    chosen = {name: select(problem, budget, method=name) for name in ("gtp", "top-k")}
+    held = {name: held_out(problem, budget, method=name, settings=Settings()) for name in chosen}
+    assert metrics(app) == {name: value for name, value, *_ in findings(core, chosen, held)}
+    assert plain(app.markdown[0].value) == answer(chosen, held)
+    both = overlap(chosen["gtp"].support, chosen["top-k"].support)["both"]
+    assert any(f"{both} of " in f["layout"]["title"]["text"] for f in figures(app))
+
+
+@pytest.mark.parametrize("budget", [5, 9, 12])
+def test_moving_the_budget_changes_the_numbers(opened, core, budget):
+    app = opened("budget_lab")
+    app.select_slider(key="budget").set_value(budget).run()
+    problem = pose(core, "maths")
+    gtp, topk = (select(problem, budget, method=name) for name in ("gtp", "top-k"))
+    held = held_out(problem, budget, method="gtp", settings=Settings())
+    shown = metrics(app)
+    assert shown["GTP residual"] == f"{gtp.residual_weighted:.3f}"
+    assert shown["top-k residual"] == f"{topk.residual_weighted:.3f}"
+    assert shown["GTP held-out match"] == f"{held.match:.3f}"
+    table = app.dataframe[0].value
+    assert list(table["sample_id"]) == core.sample_ids().gather(gtp.support).to_list()
+
+
+def test_the_residual_as_trained_is_one_press_away(opened, core):
+    app = opened("budget_lab", budget="9")
+    app.get_by_key("residual").set_value("residual_as_trained").run()
+    gtp = select(pose(core, "maths"), 9)
+    assert metrics(app)["GTP residual"] == f"{gtp.residual_as_trained:.3f}"
+
+
+def test_the_line_of_the_figure_is_the_prepared_path(opened, core):
+    path = prepare_path(core, pose(core, "maths"), Settings())
+    rows = path.filter(pl.col("method") == "gtp").sort("budget")
+    lines = {t["name"]: t for f in figures(opened()) for t in f["data"] if t.get("name") == "GTP"}
+    drawn = [
+        numbers(t["y"]) for f in figures(opened()) for t in f["data"] if t.get("name") == "GTP"
+    ]
+    assert lines
+    assert rows["residual_weighted"].to_list() in drawn
+    assert rows["match"].to_list() in drawn
+
+
+def test_the_list_follows_the_method(opened, core):
+    app = opened("budget_lab", budget="9")
+    app.get_by_key("list").set_value("top-k").run()
+    problem = pose(core, "maths")
+    wanted = chosen_table(core, problem, select(problem, 9, method="top-k"))
+    assert list(app.dataframe[0].value["sample_id"]) == wanted["sample_id"].to_list()
+
+
+def test_the_store_page_shows_the_facts_and_answers_sql(opened, core):
+    app = opened("home")
+    facts = store_facts(core)
+    text = plain(" ".join(m.value for m in app.markdown))
+    assert f"{facts['n_invalid']} samples" in text
+    passport = next(d.value for d in app.dataframe if "store" in set(d.value.iloc[:, 0]))
+    assert facts["store_id"] in set(passport.iloc[:, 1])
+    app.text_area[0].set_value("SELECT count(*) AS n FROM samples")
+    next(b for b in app.button if b.label == "Run").click().run()
+    assert not app.exception
+    assert app.dataframe[len(app.dataframe) - 1].value["n"][0] == 120
+
+
+@pytest.mark.parametrize("sql", ["DROP TABLE samples", "SELEKT", "FROM read_text('/etc/passwd')"])
+def test_wrong_sql_is_one_sentence(opened, sql):
+    app = opened("home")
+    app.text_area[0].set_value(sql)
+    next(b for b in app.button if b.label == "Run").click().run()
+    assert not app.exception
+    assert is_one_sentence(app)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_export_makes_files_only_when_asked(opened, core, method):
+    app = opened("export")
+    before = core.list_runs()
+    app.get_by_key("export_method").set_value(method).run()
+    assert "Nothing is written" in captions(app)
+    assert core.list_runs() == before
+    next(b for b in app.button if "Save run" in b.label).click().run()
+    assert not app.exception
+    assert not app.error
+    run_id = app.session_state["_run"]
+    assert set(core.list_runs()) == {*before, run_id}
+    run, tables = core.read_run(run_id)
+    assert run["method"] == method
+    labels = " ".join(b.proto.label for b in app.get("download_button"))
+    assert f"Download {run_id}.jsonl" in plain(labels)
+    assert f"{tables['selection'].height} rows" in captions(app)
+    assert f"--method {method}" in app.code[len(app.code) - 1].value
+    app.selectbox(key="format").set_value("csv").run()
+    assert "run_id.csv".replace("run_id", run_id) in plain(
+        " ".join(b.proto.label for b in app.get("download_button"))
+    )
+    for name in ("parquet", "ids", "jsonl"):
+        app.selectbox(key="format").set_value(name).run()
+        assert not app.exception
+    core.delete_run(run_id)
+
+
+# --- the budget as typed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", DECIDING)
+def test_a_wrong_budget_is_one_sentence(opened, where):
+    app = opened(where)
+    for typed in ("abc", "0", "5000%", "-1", "1e3", "121", "nan", "1tok", "²", "<b>*5*</b>"):
+        app.text_input(key="exact").set_value(typed).run()
+        assert not app.exception
+        assert is_one_sentence(app, typed)
+    app.text_input(key="exact").set_value("").run()
+    assert not app.error
+
+
+@pytest.mark.parametrize(("typed", "most"), [("5%", 6), (" 7 ", 7), ("40", 40), ("100%", 117)])
+def test_an_exact_budget_takes_the_place_of_the_slider(opened, core, typed, most):
+    app = opened("budget_lab", budget="12")
+    app.text_input(key="exact").set_value(typed).run()
+    assert not app.exception
+    assert app.select_slider(key="budget").disabled
+    topk = select(pose(core, "maths"), most, method="top-k")
+    assert metrics(app)["top-k residual"] == f"{topk.residual_weighted:.3f}"
+
+
+def test_a_budget_in_tokens(opened, core):
+    app = opened("budget_lab")
+    app.text_input(key="exact").set_value("300tok").run()
+    gtp = select(pose(core, "maths"), "300tok")
+    assert not app.exception
+    assert metrics(app)["GTP residual"] == f"{gtp.residual_weighted:.3f}"
+
+
+# --- deep links ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", DECIDING)
+def test_a_deep_link_restores_task_and_budget(opened, where):
+    app = opened(where, task="dates", budget="9")
+    assert app.selectbox(key="task").value == "dates"
+    assert app.select_slider(key="budget").value == 9
+
+
+@pytest.mark.parametrize("budget", ["7777", "<b>"])
+def test_a_wrong_link_opens_with_defaults(opened, budget):
+    query = {"task": "nothing", "ridge": "-3", "direction": "x", "fill": "x", "list": "random"}
+    app = opened("budget_lab", budget=budget, residual="x", **query)
+    assert not app.error
+    assert metrics(app) == metrics(opened("budget_lab"))
+
+
+def test_settings_of_a_link_reach_the_selection(opened, core):
+    app = opened("budget_lab", budget="12", ridge="3.0", direction="kept", fill="influence")
+    problem = pose(core, "maths", common_direction="kept")
+    settings = Settings(ridge=3.0, fill="influence")
+    gtp = select(problem, 12, settings=settings)
+    assert metrics(app)["GTP residual"] == f"{gtp.residual_weighted:.3f}"
+
+
+def test_a_first_visit_by_deep_link_goes_through_the_app(opened, monkeypatch):
+    """As a fresh server does it: the page's own script runs first, without app.py."""
+    monkeypatch.setattr(script_runner, "_mpa_v1", real_mpa_v1)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["task"] = "dates"
+    app.switch_page("pages/budget_lab.py").run()
+    assert not app.exception
+    assert "_pages" in app.session_state
+    assert [title.value for title in app.title] == [TITLES["budget_lab"]]
+    assert app.selectbox(key="task").value == "dates"
+
+
+def test_without_the_guard_a_first_visit_misses_the_app(opened, monkeypatch):
+    """What the test above would miss if it passed for another reason."""
+    from pages import _frame
+
+    monkeypatch.setattr(script_runner, "_mpa_v1", real_mpa_v1)
+    monkeypatch.setattr(_frame, "require", lambda name: None)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.switch_page("pages/home.py").run()
+    assert "_pages" not in app.session_state
+
+
+# --- what cannot be opened -------------------------------------------------------------------
+
+
+def shorten(folder: Path) -> None:
+    path = next(folder.glob("gradients/*/*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def nonsense(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{}")
+
+
+@pytest.mark.parametrize("where", TITLES)
+def test_no_store_is_one_sentence(monkeypatch, tmp_path, where):
+    monkeypatch.setenv("GTP_STORE", str(tmp_path / "no*where_<b>"))
+    monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path / "work"))
+    app = open_page(where)
+    assert is_one_sentence(app, "no*where_<b>", "not a folder")
+    assert "\\*" in app.error[0].value
+    assert [title.value for title in app.title] == [TITLES[where]]
+
+
+@pytest.mark.parametrize("damage", [shorten, no_manifest, nonsense], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("where", ["overview", "home"])
+def test_a_broken_store_is_one_sentence(monkeypatch, tmp_path, small_store, where, damage):
+    damage(small_store("broken").folder)
+    monkeypatch.setenv("GTP_STORE", str(tmp_path / "broken"))
+    monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path / "work"))
+    assert is_one_sentence(open_page(where), "broken")
+
+
+@pytest.mark.parametrize("where", DECIDING)
+def test_a_store_without_tasks_is_one_sentence(monkeypatch, tmp_path, small_store, where):
+    monkeypatch.setenv("GTP_STORE", str(small_store(tasks={}).folder))
+    monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path / "work"))
+    assert is_one_sentence(open_page(where), "no validation task")
+
+
+def test_the_store_page_shows_a_store_without_tasks(monkeypatch, tmp_path, small_store):
+    monkeypatch.setenv("GTP_STORE", str(small_store(tasks={}).folder))
+    monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path / "work"))
+    app = open_page("home")
+    assert not app.error
+    assert "No validation task" in plain(" ".join(m.value for m in app.markdown))
+
+
+@pytest.mark.parametrize("where", DECIDING)
+def test_a_task_without_examples_is_one_sentence_and_another_can_be_chosen(opened, where):
+    app = opened(where)
+    app.selectbox(key="task").set_value("none").run()
+    assert not app.exception
+    assert is_one_sentence(app, "none", "examples")
+    app.selectbox(key="task").set_value("dates").run()
+    assert not app.exception
+    assert not app.error
+
+
+@pytest.mark.parametrize("where", DECIDING)
+def test_a_task_of_one_example_says_what_it_cannot_know(opened, where):
+    app = opened(where, task="one")
+    assert not app.error
+    if where == "overview":
+        assert metrics(app)["Held-out match"] == "not known"
+        assert "single usable validation example" in plain(app.warning[0].value)
+
+
+def press_open(app, path) -> None:
+    app.text_input[0].set_value(str(path))
+    next(b for b in app.button if b.label == "Open").click().run()
+
+
+def test_the_store_page_opens_another_store(monkeypatch, tmp_path, place):
+    monkeypatch.setenv("GTP_STORE", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("GTP_WORKSPACE", str(place / "work"))
+    app = open_page("home")
+    assert is_one_sentence(app, "nowhere")
+    press_open(app, tmp_path / "nor here")
+    assert not app.exception
+    assert "nor here" in errors(app)[0]
+    press_open(app, place / "store")
+    assert not app.exception
+    assert not app.error
+    assert len(app.dataframe) >= 3
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "x" * 300, "/etc/passwd", "<script>"])
+def test_a_wrong_path_is_one_sentence(opened, path):
+    app = opened("home")
+    press_open(app, path)
+    assert not app.exception
+    assert is_one_sentence(app)
+
+
+# --- hostile texts ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", TITLES)
+def test_hostile_texts_are_shown_and_never_interpreted(opened, where):
+    app = opened(where)
+    if where == "export":
+        next(b for b in app.button if "Save run" in b.label).click().run()
+    spoken = [*app.markdown, *app.caption, *app.warning, *app.error, *app.title, *app.subheader]
+    said = [element.value for element in spoken]
+    said += [metric.label + metric.value + metric.delta for metric in app.metric]
+    said += [b.proto.label for b in (*app.button, *app.get("download_button"))]
+    for figure in figures(app):
+        figure["layout"].pop("template", None)
+        said.append(json.dumps(figure).replace("<extra></extra>", ""))
+    for text in said:
+        assert "<b>" not in text
+        assert "http://evil.example)" not in text or '"' in text  # figures know no Markdown
+        assert not re.search(r"(?<!\\):red\[", text) or '"' in text
+
+
+def test_hostile_texts_reach_the_table_as_they_are(opened):
+    table = opened("budget_lab", budget="12").dataframe[0].value
+    assert set(table["source"]) <= set(HOSTILE)
+    assert all(text.startswith(tuple(HOSTILE)) for text in table["prompt"])
+
+
+# --- the bundled demo ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def demo(monkeypatch, tmp_path_factory):
+    """The demo, with a workspace of its own; a path that is not shipped is not waited for."""
+    from pages import _frame
+
+    monkeypatch.delenv("GTP_STORE", raising=False)
+    monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path_factory.getbasetemp() / "demo-work"))
+    monkeypatch.setattr(_frame, "_SMALL_POOL", 0)
+    return open_page
+
+
+def test_what_was_set_on_one_page_is_set_on_the_next(opened):
+    """The menu drops it from the address; the app must not fall back to its defaults."""
+    told = {"task": "dates", "budget": "9", "ridge": "3.0", "direction": "kept"}
+    for where in DECIDING[1:]:
+        app = opened("overview", **told)
+        app.query_params.clear()
+        app.switch_page(f"pages/{where}.py").run()
+        assert app.selectbox(key="task").value == "dates"
+        assert app.select_slider(key="budget").value == 9
+        assert app.select_slider(key="ridge").value == 3.0
+        assert app.get_by_key("direction").value == "kept"
+
+
+@pytest.mark.parametrize("where", TITLES)
+def test_the_demo_opens_on_every_page(demo, where):
+    app = demo(where)
+    assert [title.value for title in app.title] == [TITLES[where]]
+    assert not app.error
+    assert not list((DEMO / "runs").glob("*"))
+    if where == "overview":
+        assert len(app.metric) == 5
+        assert len(app.get("plotly_chart")) >= 3
