@@ -168,6 +168,7 @@ class Problem:
         splits: parts of the validation examples, for the held-out match.
         tokens: (n_samples,) tokens per sample, for budgets in tokens.
         sources: (n_samples,) codes of the sources, for stratified draws.
+        n_examples: validation examples with a usable gradient.
         settings: everything that was used to pose it, for the receipt.
     """
 
@@ -179,6 +180,7 @@ class Problem:
     splits: tuple[Split, ...] = ()
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     sources: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    n_examples: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -281,6 +283,7 @@ def pose(
         splits=_splits(examples, direction, n_splits, seed),
         tokens=table["n_tokens"].to_numpy(),
         sources=table["source"].rank("dense").to_numpy().astype(np.int64),
+        n_examples=len(examples.rows),
         settings={
             "task": task,
             "subtasks": "mean",

@@ -113,12 +113,15 @@ def _select_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--pin", metavar="FILE", help="sample ids that must be chosen, one a line")
     verb.add_argument("--ban", metavar="FILE", help="sample ids that must not be, one a line")
     verb.add_argument("--seed", type=int, default=Settings.seed)
+    verb.add_argument(
+        "--ignore-edits", action="store_true", help="leave pins and bans of the edit log aside"
+    )
 
 
 def _select(options: argparse.Namespace) -> Answer:
     catalog = _open(options)
     start = time.perf_counter()
-    edits = catalog.edits()
+    edits = [] if options.ignore_edits else catalog.edits()
     pins = _ids(options.pin) + [e.sample_id for e in edits if e.what == "pin"]
     bans = _ids(options.ban) + [e.sample_id for e in edits if e.what == "ban"]
     problem = pose(

@@ -61,6 +61,12 @@ def export_format(name: str) -> Callable[[Format], Format]:
 @export_format("jsonl")
 def _jsonl(rows: pl.DataFrame) -> bytes:
     """JSON lines, the original records byte for byte."""
+    broken = rows.filter(pl.col("record").str.contains("\n", literal=True))
+    if broken.height:
+        raise ExportError(
+            f"the record of sample {broken['sample_id'][0]!r} holds a line break, so it cannot be "
+            "a JSON line. Export as parquet, or rebuild the store."
+        )
     if "weight" not in rows.columns:
         return "".join(f"{record}\n" for record in rows["record"]).encode()
     pairs = zip(rows["record"], rows["weight"], strict=True)
@@ -164,6 +170,10 @@ def export_run(
         else:
             with written_whole(path) as temporary:
                 temporary.write_bytes(export.content)
+        for flag in ("pins", "bans"):
+            if ids := export.receipt["run"]["settings"][flag]:
+                with written_whole(path.with_name(f"{path.name}.{flag}.txt")) as temporary:
+                    temporary.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
         write_json(receipt_path, export.receipt)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -231,13 +241,17 @@ def _receipt(
         **options,
         "sample_ids": rows["sample_id"].to_list(),
         "run": run,
-        "rebuild": rebuild_command(catalog, run),
+        "rebuild": rebuild_command(catalog, run, name),
         "versions": {package: version(package) for package in _PACKAGES},
     }
 
 
-def rebuild_command(catalog: Catalog, run: dict[str, Any]) -> str:
-    """The `select` command that makes this run again. Pins and bans are files of sample ids."""
+def rebuild_command(catalog: Catalog, run: dict[str, Any], name: str) -> str:
+    """The `select` command that makes this run again.
+
+    It leaves the edit log aside: the pins and bans of the run are in `name.pins.txt` and
+    `name.bans.txt`, which are written beside the export when there are any.
+    """
     settings = run["settings"]
     words = ["python", "-m", "gtp_core", "select", str(catalog.store.folder)]
     words += ["--task", run["task"], "--budget", run["budget"], "--method", run["method"]]
@@ -246,9 +260,10 @@ def rebuild_command(catalog: Catalog, run: dict[str, Any]) -> str:
     words += ["--max-rounds", str(settings["max_rounds"])]
     if settings["where"]:
         words.append(f"--where={settings['where']}")  # it may begin with a minus
+    words.append("--ignore-edits")
     for flag in ("pin", "ban"):
         if settings[f"{flag}s"]:
-            words += [f"--{flag}", f"{flag}s.txt"]
+            words += [f"--{flag}", f"{name}.{flag}s.txt"]
     return shlex.join(words)
 
 

@@ -203,7 +203,7 @@ def header(question: str) -> View:
         count = None
         if not budget.endswith("tok"):
             count = samples_of(budget, catalog.store.n_samples, n_candidates)
-        known = reliability(problem, catalog.store.task(task).n_examples)
+        known = reliability(problem, problem.n_examples)
         remember()
         view = View(catalog, problem, settings, budget, count, known, theme())
         _open_line(view)
@@ -391,7 +391,7 @@ def preview(export: Export, kind: str) -> None:
     if kind == "parquet":
         st.caption("Parquet is binary; the JSON lines of the same run show its texts.")
         return
-    lines = export.content.decode("utf-8").splitlines()[:3]
+    lines = export.content.decode("utf-8").split("\n")[:3]
     st.code("\n".join(line[:400] for line in lines), language=None, wrap_lines=True)
 
 
@@ -409,7 +409,7 @@ def _key(view: View) -> str:
     return f"{_digest(view.catalog)}-{sorted(view.problem.settings.items(), key=str)}"
 
 
-@st.cache_resource(max_entries=4, show_spinner=False, on_release=lambda catalog: catalog.close())
+@st.cache_resource(max_entries=8, show_spinner=False)
 def _catalog(path: str, workspace: str | None, digest: str) -> Catalog:
     return open_catalog(open_store(path), workspace=workspace)
 

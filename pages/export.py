@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gtp_core.export import FORMATS, ORDERS, RECEIPT, rebuild_command, receipt_bytes, render
+from gtp_core.export import FORMATS, ORDERS, RECEIPT, receipt_bytes, render
 from gtp_core.methods import METHODS, label
 from gtp_core.report import save
 from pages import _frame
@@ -67,4 +67,4 @@ st.caption(
 st.subheader("First three rows", anchor=False)
 _frame.preview(export, kind)
 st.subheader("Rebuild it from the command line", anchor=False)
-st.code(rebuild_command(view.catalog, receipt["run"]), language="bash", wrap_lines=True)
+st.code(receipt["rebuild"], language="bash", wrap_lines=True)

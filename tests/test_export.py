@@ -273,6 +273,10 @@ def test_the_command_on_the_receipt_chooses_the_same(
     with closing(open_catalog(folder)) as catalog:
         receipt = export_run(catalog, first["run"], tmp_path / "out.jsonl")
         catalog.delete_run(first["run"])
+        # What the curator pins and bans afterwards does not change the rebuilding.
+        catalog.edit("ban", who="me", sample_id=first["sample_ids"][-1])
+    (tmp_path / "pins.txt").unlink()
+    (tmp_path / "bans.txt").unlink()
     command = shlex.split(receipt["rebuild"])
     assert command[:3] == ["python", "-m", "gtp_core"]
     assert main([*command[3:], "--json"]) == 0
@@ -283,9 +287,15 @@ def test_the_command_on_the_receipt_chooses_the_same(
 
 def test_the_command_names_every_setting_that_a_flag_can_set(saved):
     catalog, run_id = saved
-    words = shlex.split(rebuild_command(catalog, catalog.read_run(run_id)[0]))
+    words = shlex.split(rebuild_command(catalog, catalog.read_run(run_id)[0], "out.jsonl"))
     for flag in ("--task", "--budget", "--method", "--ridge", "--seed", "--fill", "--max-rounds"):
         assert flag in words
+
+
+def test_a_record_of_two_lines_is_no_json_line(small_store, tmp_path):
+    rows = pl.DataFrame({"record": ["{}", "{\n}"], "sample_id": ["a", "b"]})
+    with pytest.raises(ExportError, match="record of sample 'b' holds a line break"):
+        FORMATS["jsonl"](rows)
 
 
 # --- what is refused, and what is left behind ------------------------------------------------
@@ -385,6 +395,7 @@ def test_a_failed_replacement_leaves_the_old_file(saved, tmp_path, monkeypatch):
     assert (tmp_path / "out.jsonl").read_bytes() == before
     assert [p for p in files_of(tmp_path) if p.startswith((".out", "out"))] == [
         "out.jsonl",
+        "out.jsonl.pins.txt",
         "out.jsonl.receipt.json",
     ]
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import INVALID, build_store, sample_table
+from scipy.stats import spearmanr
 
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
@@ -31,6 +32,9 @@ from gtp_core.report import (
     findings,
     from_path,
     held_out,
+    highlights,
+    length_bias,
+    length_table,
     norm_table,
     overlap,
     path_budgets,
@@ -767,3 +771,33 @@ def test_chosen_samples_come_with_their_text(catalog, problem):
     assert table["sample_id"].to_list() == texts["sample_id"].to_list()
     assert table["prompt"].to_list() == [text[:160] for text in texts["prompt"]]
     assert table["weight"].to_list() == selection.weights[:4].tolist()
+
+
+def test_highlights_name_the_samples_they_speak_of(catalog):
+    problem = pose(catalog, "maths")
+    gtp, topk = (select(problem, 8, method=method) for method in ("gtp", "top-k"))
+    rows = {
+        what: (name, detail)
+        for what, name, detail in highlights(catalog, problem, gtp, topk).rows()
+    }
+    ids, ranks = catalog.sample_ids(), topk_ranks(problem)
+    heaviest = gtp.support[0]
+    share = gtp.weights[0] / gtp.weights.sum()
+    assert rows["Most weight in GTP"] == (
+        ids[int(heaviest)],
+        f"{share:.1%} of all weight, top-k rank {ranks[heaviest]:,}",
+    )
+    last = gtp.support[np.argmax(ranks[gtp.support])]
+    assert rows["Chosen by GTP, ranked last by top-k"][0] == ids[int(last)]
+    left_out = [i for i in topk.support if i not in gtp.support]
+    assert rows["Ranked first by top-k, left out by GTP"][0] == ids[int(left_out[0])]
+
+
+def test_length_bias_is_a_rank_correlation(catalog):
+    tokens = catalog.query("SELECT n_tokens FROM samples ORDER BY row")["n_tokens"].to_numpy()
+    norms = catalog.store.norms().mean(axis=1)
+    kept = catalog.valid()
+    wanted = spearmanr(tokens[kept], norms[kept]).statistic if len(set(tokens[kept])) > 1 else 0.0
+    assert length_bias(catalog) == pytest.approx(wanted, abs=1e-9)
+    table = length_table(catalog)
+    assert table["n"].sum() == kept.sum()
