@@ -169,6 +169,7 @@ class Problem:
         tokens: (n_samples,) tokens per sample, for budgets in tokens.
         sources: (n_samples,) codes of the sources, for stratified draws.
         n_examples: validation examples with a usable gradient.
+        loaded_influence: (n_samples,) LESS's influence where the catalog has it already.
         settings: everything that was used to pose it, for the receipt.
     """
 
@@ -181,11 +182,14 @@ class Problem:
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     sources: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     n_examples: int = 0
+    loaded_influence: np.ndarray | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def influence(self) -> np.ndarray:
         """LESS's influence (n_samples,): the best subtask's, nothing removed."""
+        if self.loaded_influence is not None:
+            return self.loaded_influence
         return self.less_atoms.products(self.subtasks).max(axis=1)
 
     @cached_property
@@ -284,6 +288,7 @@ def pose(
         tokens=table["n_tokens"].to_numpy(),
         sources=table["source"].rank("dense").to_numpy().astype(np.int64),
         n_examples=len(examples.rows),
+        loaded_influence=np.nan_to_num(catalog.influence(task), nan=0.0),
         settings={
             "task": task,
             "subtasks": "mean",

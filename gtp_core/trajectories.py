@@ -86,15 +86,6 @@ def _add_rows(halves: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
                 out[j] += factor[i] * wide[j]
 
 
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _take_rows(halves: np.ndarray, index: np.ndarray, scale: float, out: np.ndarray) -> None:
-    """out[k] = scale * halves[index[k]], widened to float32."""
-    for k in range(index.shape[0]):
-        _widen_row(halves[index[k]], out[k])
-        for j in range(out.shape[1]):
-            out[k, j] *= scale
-
-
 def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """Inner products (n_rows, n_vectors) float32 of float16 rows with float32 vectors.
 
@@ -192,10 +183,9 @@ class Trajectories:
         for t, (rows_of_parts, eta) in enumerate(zip(self.parts, self.eta, strict=True)):
             for part in np.unique(owner):
                 mine = np.flatnonzero(owner == part)
-                taken = np.empty((len(mine), width), np.float32)
-                halves = rows_of_parts[part].view(np.uint16)
-                _take_rows(halves, index[mine] - starts[part], np.float32(np.sqrt(eta)), taken)
-                out[mine, t * width : (t + 1) * width] = taken
+                taken = rows_of_parts[part][index[mine] - starts[part]]
+                columns = slice(t * width, (t + 1) * width)
+                out[mine, columns] = taken.astype(np.float32) * np.float32(np.sqrt(eta))
         return out
 
     def _by_checkpoint(self, vectors: np.ndarray) -> list[np.ndarray]:

@@ -113,7 +113,13 @@ def test_held_out_match_is_the_mean_cosine_of_each_fit_with_the_other_part(probl
     found = held_out(problem, 6, method=method, settings=Settings())
     matches, ceilings = [], []
     for split in problem.splits:
-        part = replace(problem, target=split.fit, subtasks=split.subtasks, splits=())
+        part = replace(
+            problem,
+            target=split.fit,
+            subtasks=split.subtasks,
+            splits=(),
+            loaded_influence=None,
+        )
         fitted = select(part, 6, method=method)
         total = [0.0] * problem.atoms.dim
         for row, weight in zip(fitted.support, fitted.weights, strict=True):
