@@ -72,6 +72,7 @@ class Catalog:
         >>> catalog = open_catalog("data/demo")
         >>> catalog.query("SELECT count(*) AS n FROM samples")["n"].item()
         4000
+        >>> catalog.close()
     """
 
     def __init__(self, store: Store, workspace: Path, database: Path) -> None:
