@@ -263,13 +263,7 @@ def pose(
         TaskError: no such task, or nothing to aim at.
         CatalogError: unknown ids, or a condition DuckDB refuses.
     """
-    if common_direction not in ("kept", "removed"):
-        raise TaskError(
-            f"common_direction is {common_direction!r}; it must be 'kept' or 'removed'."
-        )
-    for name, value in (("n_splits", n_splits), ("seed", seed)):
-        if value < 0:
-            raise TaskError(f"{name}={value}; it must be a whole number of at least 0.")
+    _check_posing(common_direction, n_splits, seed)
     examples = open_task(catalog.store, task)
     trajectories = open_trajectories(catalog.store)
     direction = catalog.common_direction() if common_direction == "removed" else None
@@ -300,6 +294,16 @@ def pose(
             "split_seed": seed,
         },
     )
+
+
+def _check_posing(common_direction: str, n_splits: int, seed: int) -> None:
+    if common_direction not in ("kept", "removed"):
+        raise TaskError(
+            f"common_direction is {common_direction!r}; it must be 'kept' or 'removed'."
+        )
+    for name, value in (("n_splits", n_splits), ("seed", seed)):
+        if value < 0:
+            raise TaskError(f"{name}={value}; it must be a whole number of at least 0.")
 
 
 def _candidates(

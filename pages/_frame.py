@@ -15,7 +15,7 @@ from gtp_core.catalog import Catalog, open_catalog
 from gtp_core.errors import GTPError, TaskError
 from gtp_core.export import Export
 from gtp_core.figures import Picture, Theme, word
-from gtp_core.methods import Settings, samples_of, select
+from gtp_core.methods import Settings, select
 from gtp_core.pursuit import Selection
 from gtp_core.report import (
     HeldOut,
@@ -51,7 +51,6 @@ class View:
         problem: the pool posed against the chosen task.
         settings: the curator's settings.
         budget: as the curator gave it: samples, percent or tokens.
-        count: the most samples that budget means; None for a budget in tokens.
         reliability: of the task's target.
         theme: light or dark.
     """
@@ -60,7 +59,6 @@ class View:
     problem: Problem
     settings: Settings
     budget: str
-    count: int | None
     reliability: Reliability | None
     theme: Theme
 
@@ -200,12 +198,9 @@ def header(question: str) -> View:
         problem = _problem(catalog, task, direction, _digest(catalog))
         n_candidates = int(problem.atoms.candidates.sum())
         budget = _budget(middle, problem, n_candidates)
-        count = None
-        if not budget.endswith("tok"):
-            count = samples_of(budget, catalog.store.n_samples, n_candidates)
         known = reliability(problem, problem.n_examples)
         remember()
-        view = View(catalog, problem, settings, budget, count, known, theme())
+        view = View(catalog, problem, settings, budget, known, theme())
         _open_line(view)
     return view
 
