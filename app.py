@@ -1,10 +1,10 @@
-"""The frame: opens the store, lists the pages, turns a GTPError into one sentence."""
+"""The frame: lists the pages with the question each answers, and runs the one that is open."""
 
 from pathlib import Path
 
 import streamlit as st
 
-from pages import _frame
+from pages import _start
 
 # A file of our own: the browser would fetch a :material: icon from fonts.gstatic.com.
 ICON = Path(__file__).with_name("pages") / "icon.svg"
@@ -18,6 +18,12 @@ PAGES = {
     "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
     "export": st.Page("pages/export.py", title="Export", icon=":material/download:"),
 }
+QUESTIONS = {
+    "Overview": "Is this selection good?",
+    "Budget lab": "What changes if I move the budget?",
+    "Store": "What is in this store?",
+    "Export": "Give me the file",
+}
 
 navigation = st.navigation(
     {
@@ -26,5 +32,5 @@ navigation = st.navigation(
         "Act": [PAGES["export"]],
     }
 )
-_frame.enter(PAGES)
-navigation.run()
+_start.enter(PAGES)
+_start.show(navigation, QUESTIONS[navigation.title])

@@ -16,7 +16,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from gtp_core import trajectories
+from gtp_core import kernels
 
 
 def numpy_cast(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
@@ -39,7 +39,7 @@ def torch_cast(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
 def fused(rows: np.ndarray, vector: np.ndarray) -> np.ndarray:
     """The project's own loop, on one thread."""
     out = np.empty((len(rows), 1), np.float32)
-    trajectories._products(rows.view(np.uint16), vector[None], out)
+    kernels.products(rows.view(np.uint16), vector[None], out)
     return out[:, 0]
 
 

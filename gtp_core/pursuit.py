@@ -10,18 +10,38 @@ tried again with fewer atoms entering, down to one, before pursuit stops.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from functools import cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
-import numba as nb
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from threadpoolctl import ThreadpoolController
 
 from gtp_core.atoms import Atoms
 
-# One thread for the small dense algebra: the same bytes whatever the machine, and no spinning
-# (with the other core busy, a 350 x 350 Cholesky took 137 ms on two threads and 1 ms on one).
-_ONE_THREAD = ThreadpoolController().wrap(limits=1, user_api="blas")
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
+
+def _on_one_thread(work: Callable[_Given, _Answer]) -> Callable[_Given, _Answer]:
+    """One thread for the small dense algebra: the same bytes whatever the machine, no spinning.
+
+    With the other core busy, a 350 x 350 Cholesky took 137 ms on two threads and 1 ms on one.
+    """
+
+    @wraps(work)
+    def limited(*args: _Given.args, **kwargs: _Given.kwargs) -> _Answer:
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            return work(*args, **kwargs)
+
+    return limited
+
+
+@cache
+def _thread_pools() -> Any:
+    import scipy.linalg  # noqa: F401  its BLAS must be there to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
 
 MAX_BUDGET = 5000  # 3 * budget atoms are estimated together: 1.8 GB of inner products
 _TINY_WEIGHT = 1e-9  # relative to the largest: exact fits leave weights of 1e-16
@@ -95,7 +115,7 @@ class _State:
     objective: float
 
 
-@_ONE_THREAD
+@_on_one_thread
 def pursue(
     atoms: Atoms,
     target: np.ndarray,
@@ -251,7 +271,7 @@ def _describe(state: _State, best: _State, scale: float) -> Round:
     return Round(len(state.support) - kept, kept, len(best.support) - kept, residual)
 
 
-@_ONE_THREAD
+@_on_one_thread
 def non_negative_ridge(
     gram: np.ndarray, product: np.ndarray, ridge: float, start: np.ndarray | None = None
 ) -> np.ndarray:
@@ -268,6 +288,8 @@ def non_negative_ridge(
         ridge: at least 0; with 0 a relative jitter of 1e-10 keeps equal atoms apart.
         start: (m,) a first guess.
     """
+    from gtp_core import kernels
+
     m = len(product)
     if m == 0:
         return np.zeros(0)
@@ -277,7 +299,7 @@ def non_negative_ridge(
     weights = np.zeros(m) if start is None else np.maximum(start, 0.0)
     for attempt in range(_MAX_SOLVES):
         gradient = matrix @ weights - product
-        _descend(matrix, weights, gradient, slack, _SWEEPS << min(attempt // 8, 6))
+        kernels.descend(matrix, weights, gradient, slack, _SWEEPS << min(attempt // 8, 6))
         passive = np.flatnonzero(weights > 0)
         block = matrix[np.ix_(passive, passive)]
         exact = _solve(block, product[passive])
@@ -316,36 +338,14 @@ def _objective(matrix: np.ndarray, product: np.ndarray, weights: np.ndarray) -> 
 
 
 def _solve(matrix: np.ndarray, product: np.ndarray) -> np.ndarray:
+    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
     if len(product) == 0:
         return np.zeros(0)
     try:
         return cho_solve(cho_factor(matrix, lower=True), product)
     except LinAlgError:
         return np.linalg.lstsq(matrix, product, rcond=None)[0]
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _descend(
-    matrix: np.ndarray, weights: np.ndarray, gradient: np.ndarray, slack: float, sweeps: int
-) -> None:
-    """Cyclic coordinate descent in place; ends early when no coordinate moves."""
-    m = weights.shape[0]
-    for _ in range(sweeps):
-        moved = False
-        for i in range(m):
-            if weights[i] == 0.0 and gradient[i] >= -slack:
-                continue
-            step = max(-weights[i], -gradient[i] / matrix[i, i])
-            if abs(step) * matrix[i, i] <= slack:
-                continue
-            moved = True
-            weights[i] += step
-            if weights[i] < 1e-300:
-                weights[i] = 0.0
-            for j in range(m):
-                gradient[j] += step * matrix[i, j]
-        if not moved:
-            break
 
 
 def relative_residuals(

@@ -12,78 +12,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-import numba as nb
 import numpy as np
-from llvmlite import ir
-from numba.extending import intrinsic
 
 from gtp_core.errors import TaskError
 from gtp_core.store import Checkpoint, Store
 
 _ROWS_PER_JOB = 4096
-_HALF_BIAS = np.float32(2.0**112)  # a half's bits read as a float32 are 2**-112 of its value
-_FAST = {"reassoc", "contract", "nsz"}
-
-
-@intrinsic
-def _as_float(typing_context: Any, bits: Any) -> Any:
-    """The float32 whose bits these are."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return nb.types.float32(nb.types.uint32), code
-
-
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _widen_row(row: np.ndarray, wide: np.ndarray) -> None:
-    for j in range(row.shape[0]):
-        half = np.uint32(row[j])
-        bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
-        wide[j] = _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
-
-
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _products(halves: np.ndarray, vectors: np.ndarray, out: np.ndarray) -> None:
-    """out[i, r] = <halves[i], vectors[r]>; halves (rows, dim) uint16 holds float16 bits."""
-    if vectors.shape[0] == 1:
-        _products_of_one(halves, vectors[0], out[:, 0])
-        return
-    wide = np.empty(halves.shape[1], np.float32)
-    for i in range(halves.shape[0]):
-        _widen_row(halves[i], wide)
-        for r in range(vectors.shape[0]):
-            total = np.float32(0)
-            for j in range(wide.shape[0]):
-                total += wide[j] * vectors[r, j]
-            out[i, r] = total
-
-
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _products_of_one(halves: np.ndarray, vector: np.ndarray, out: np.ndarray) -> None:
-    """The case of one vector, which every round asks for: nothing is written but the answer."""
-    for i in range(halves.shape[0]):
-        total = np.float32(0)
-        for j in range(halves.shape[1]):
-            half = np.uint32(halves[i, j])
-            bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
-            # Scaled at once: a bias left for the end would take small products below float32.
-            value = _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
-            total += value * vector[j]
-        out[i] = total
-
-
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def _add_rows(halves: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
-    """out += sum_i factor[i] * halves[i], rows in order."""
-    wide = np.empty(halves.shape[1], np.float32)
-    for i in range(halves.shape[0]):
-        if factor[i] != 0:
-            _widen_row(halves[i], wide)
-            for j in range(wide.shape[0]):
-                out[j] += factor[i] * wide[j]
 
 
 def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -94,15 +29,19 @@ def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = Non
         vectors: (n_vectors, dim).
         out: where to put the answer.
     """
+    from gtp_core import kernels
+
     halves = rows.view(np.uint16)
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     answer = np.empty((len(rows), len(vectors)), np.float32) if out is None else out
-    _in_threads(lambda a, b: _products(halves[a:b], vectors, answer[a:b]), len(rows))
+    _in_threads(lambda a, b: kernels.products(halves[a:b], vectors, answer[a:b]), len(rows))
     return answer
 
 
 def column_sums(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """sum_i factor[i] * rows[i] as float64 (dim,), the same bytes for any number of threads."""
+    from gtp_core import kernels
+
     starts = range(0, len(rows), _ROWS_PER_JOB)
     partial = np.zeros((len(starts), rows.shape[1]), np.float32)
     halves, factor = rows.view(np.uint16), np.asarray(factor, np.float32)
@@ -110,7 +49,9 @@ def column_sums(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
     def add(begin: int, end: int) -> None:
         for start in range(begin, end, _ROWS_PER_JOB):
             stop = min(start + _ROWS_PER_JOB, end)
-            _add_rows(halves[start:stop], factor[start:stop], partial[start // _ROWS_PER_JOB])
+            kernels.add_rows(
+                halves[start:stop], factor[start:stop], partial[start // _ROWS_PER_JOB]
+            )
 
     _in_threads(add, len(rows))
     return partial.sum(axis=0, dtype=np.float64)

@@ -1,14 +1,13 @@
-"""The frame every page stands in: first-visit guard, the open store, the header row, errors."""
+"""The frame every page stands in: the open store, the header row, errors, tables and figures."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
-from streamlit.errors import StreamlitAPIException
 
 from gtp_core.atoms import Problem, pose
 from gtp_core.catalog import Catalog, open_catalog
@@ -30,6 +29,7 @@ from gtp_core.report import (
     store_facts,
 )
 from gtp_core.store import open_store, read_manifest
+from pages import _address
 
 _ROOT = Path(__file__).resolve().parent.parent
 DEMO = _ROOT / "data" / "demo"
@@ -37,7 +37,7 @@ _SMALL_POOL = 20_000  # samples up to which the budget path is computed without 
 _DEFAULT_SHARE = 0.05
 _DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
 
-_CARRIED = ("store", "task", "budget", "exact", "ridge", "direction", "fill")
+_RIDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 
 Direction = Literal["kept", "removed"]
 
@@ -96,55 +96,6 @@ class View:
         return _path(self)
 
 
-def enter(pages: Mapping[str, Any]) -> None:
-    """Called once a run by app.py: remembers the pages and sends a first deep link on its way."""
-    st.session_state["_pages"] = dict(pages)
-    if goto := st.session_state.pop("_goto", None):
-        st.switch_page(pages[goto[0]], query_params=goto[1])
-
-
-def require(name: str) -> None:
-    """First line of a page: on a first visit by deep link, run app.py before the page."""
-    if "_pages" not in st.session_state:
-        params = {key: st.query_params.get_all(key) for key in st.query_params}
-        st.session_state["_goto"] = (name, params)
-        st.switch_page("app.py")
-    if st.session_state.get("_page") != name:
-        st.session_state["_page"] = name
-        if not any(key in st.query_params for key in _CARRIED):
-            _carry_over(name)
-
-
-def remember() -> None:
-    """Keep the open store, task, budget and settings for the next page the visitor opens.
-
-    The menu drops them from the address, and Streamlit then gives bound widgets their defaults,
-    whatever `persist_state` says: Export would offer another selection than the Overview showed.
-    """
-    state, address = st.session_state, st.query_params
-    state["_carried"] = {key: address[key] for key in _CARRIED if key in address}
-    state["_values"] = {key: state[key] for key in _CARRIED if key in state}
-
-
-def _carry_over(name: str) -> None:
-    """Open the page again with what the last one had in its address."""
-    carried = st.session_state.get("_carried", {})
-    if not carried:
-        return
-    try:
-        st.switch_page(page_of(name), query_params=carried)
-    except StreamlitAPIException:  # the last page's widgets still hold the address
-        if "store" in carried:
-            st.query_params["store"] = carried["store"]
-        for key, value in st.session_state.get("_values", {}).items():
-            st.session_state[key] = value
-
-
-def page_of(name: str) -> Any:
-    """A page by its name, for links."""
-    return st.session_state["_pages"][name]
-
-
 @contextmanager
 def one_sentence() -> Iterator[None]:
     """Show what the user can mend as one sentence, and stop the page there."""
@@ -170,6 +121,7 @@ def open_current() -> Catalog:
     path, workspace = store_path(), os.environ.get("GTP_WORKSPACE")
     _, digest = read_manifest(Path(path))
     known = st.session_state.setdefault("_loaded", set())
+    opened = None
     if digest not in known:
         # Not inside the cached function: what it draws would be replayed on every later visit.
         place = st.empty()
@@ -177,29 +129,30 @@ def open_current() -> Catalog:
         def report(done: int, total: int, what: str) -> None:
             place.progress(done / total, text=f"Loading the store: {plain(what)}")
 
-        open_catalog(open_store(path), workspace=workspace, progress=report).close()
+        opened = open_catalog(open_store(path), workspace=workspace, progress=report)
         place.empty()
         known.add(digest)
-    return _catalog(path, workspace, digest)
+    kept = _catalog(path, workspace, digest, opened)
+    if opened is not None and opened is not kept:
+        opened.close()
+    return kept
 
 
-def header(question: str) -> View:
-    """The question a page answers, then what is open: store, task, budget, settings."""
-    st.title(question, anchor=False)
+def header() -> View:
+    """What is open: store, task, budget, settings."""
     with one_sentence():
         catalog = open_current()
         if not catalog.store.task_names:
             raise TaskError("this store has no validation task. Collect one and load it again.")
         left, middle, right = st.columns([3, 5, 2], vertical_alignment="bottom")
-        task = left.selectbox(
-            "Validation task", catalog.store.task_names, key="task", bind="query-params"
-        )
+        names = catalog.store.task_names
+        _address.seed("task", names, names[0])
+        task = left.selectbox("Validation task", names, key="task")
         settings, direction = _settings(right)
         problem = _problem(catalog, task, direction, _digest(catalog))
         n_candidates = int(problem.atoms.candidates.sum())
         budget = _budget(middle, problem, n_candidates)
         known = reliability(problem, problem.n_examples)
-        remember()
         view = View(catalog, problem, settings, budget, known, theme())
         _open_line(view)
     return view
@@ -210,13 +163,12 @@ def _budget(place: Any, problem: Problem, n_candidates: int) -> str:
     options = path_budgets(n_candidates, problem.atoms.dim)
     wanted = min(round(n_candidates * _DEFAULT_SHARE), _DEFAULT_BUDGET)
     nearest = min(options, key=lambda option: abs(option - wanted))
-    exact = (st.session_state.get("exact") or "").strip()
+    _address.seed("budget", options, nearest)
+    exact = st.session_state["exact"].strip()
     slid = place.select_slider(
         "Budget (samples)",
         options,
-        value=nearest,
         key="budget",
-        bind="query-params",
         format_func=lambda option: f"{option:,}",
         disabled=bool(exact),
         help="The most samples you will take. Type any other budget under Settings.",
@@ -225,42 +177,35 @@ def _budget(place: Any, problem: Problem, n_candidates: int) -> str:
 
 
 def _settings(place: Any) -> tuple[Settings, Direction]:
+    _address.seed("exact", None, "")
+    _address.seed("ridge", _RIDGES, Settings.ridge)
     with place.popover("Settings", icon=":material/settings:", width="stretch"):
         st.text_input(
             "Exact budget",
             key="exact",
-            bind="query-params",
             placeholder="500, 5% or 200000tok",
             help="Takes the place of the slider: samples, percent of the pool, or tokens.",
         )
         ridge = st.select_slider(
             "Together or alone (ridge)",
-            [0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0],
-            value=Settings.ridge,
+            _RIDGES,
             key="ridge",
-            bind="query-params",
             help="0 matches the target jointly; growing it ends at ranking each sample alone.",
         )
-        direction = st.segmented_control(
+        direction = choice(
             "Common direction",
             ["removed", "kept"],
-            default="removed",
-            required=True,
-            key="direction",
-            bind="query-params",
-            help="What all samples share says nothing about which of them to choose.",
+            "direction",
+            about="What all samples share says nothing about which of them to choose.",
         )
-        fill = st.segmented_control(
+        fill = choice(
             "When fewer samples explain the target",
             ["none", "influence"],
-            default="none",
-            required=True,
-            key="fill",
-            bind="query-params",
-            help="none: take fewer. influence: top up with the best ranked of the rest.",
+            "fill",
+            about="none: take fewer. influence: top up with the best ranked of the rest.",
         )
     kept: Direction = "kept" if direction == "kept" else "removed"
-    return replace(Settings(), ridge=float(ridge), fill=fill or "none"), kept
+    return replace(Settings(), ridge=float(ridge), fill=fill), kept
 
 
 def _open_line(view: View) -> None:
@@ -282,6 +227,28 @@ def _open_line(view: View) -> None:
     st.caption(" · ".join(parts))
 
 
+def choice(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    *,
+    place: Any = st,
+    words: Any = None,
+    about: str = "",
+) -> str:
+    """One of a few, side by side; the first unless the address or the visitor says otherwise."""
+    _address.seed(key, options, options[0])
+    chosen = place.segmented_control(
+        label,
+        options,
+        format_func=(words or {}).get if words else str,
+        required=True,
+        key=key,
+        help=about or None,
+    )
+    return str(chosen)
+
+
 def show(picture: Picture, key: str) -> None:
     """A figure with its one-sentence alternative, its numbers as a table and as CSV."""
     st.plotly_chart(
@@ -295,7 +262,7 @@ def show(picture: Picture, key: str) -> None:
         "As table", icon=":material/table:", key=f"{key}-table", on_change="rerun"
     ) as e:
         if e.open:
-            st.dataframe(picture.table, hide_index=True, key=f"{key}-data")
+            table(picture.table, f"{key}-data")
             st.download_button(
                 "CSV",
                 data=picture.table.write_csv,
@@ -311,13 +278,17 @@ def theme() -> Theme:
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
-def samples(table: Any, key: str) -> None:
+def table(data: Any, key: str, **options: Any) -> None:
+    """A table as it is. In Arrow's form, which spares the first view the import of pandas."""
+    st.dataframe(data.to_arrow(), hide_index=True, key=key, **options)
+
+
+def samples(chosen: Any, key: str) -> None:
     """Samples as a table; texts are shown, never interpreted."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    st.dataframe(
-        table,
-        hide_index=True,
-        key=key,
+    table(
+        chosen,
+        key,
         height=420,
         column_config={
             "rank": number("rank", width="small"),
@@ -326,7 +297,7 @@ def samples(table: Any, key: str) -> None:
                 "weight",
                 format="%.4f",
                 min_value=0.0,
-                max_value=float(max(table["weight"].max() or 0.0, 1e-9)),
+                max_value=float(max(chosen["weight"].max() or 0.0, 1e-9)),
             ),
             "influence": number("influence", format="%.4f", help="What top-k ranks by (LESS)."),
             "topk_rank": number("top-k rank", format="localized"),
@@ -335,7 +306,7 @@ def samples(table: Any, key: str) -> None:
             "completion": text("completion", width="medium"),
         },
     )
-    st.caption(f"{table.height:,} rows shown, strongest first. Long texts are cut.")
+    st.caption(f"{chosen.height:,} rows shown, strongest first. Long texts are cut.")
 
 
 def open_store_at(path: str) -> None:
@@ -344,10 +315,7 @@ def open_store_at(path: str) -> None:
         open_store(path)
         recent = [p for p in st.session_state.get("_recent", []) if p != path]
         st.session_state["_recent"] = [path, *recent][:8]
-        for name in ("task", "budget"):
-            st.session_state.pop(name, None)
-        st.session_state["_carried"], st.session_state["_values"] = {"store": path}, {}
-        st.query_params["store"] = path
+        _address.put("store", path, forget=("task", "budget"))
         st.rerun()
 
 
@@ -405,8 +373,8 @@ def _key(view: View) -> str:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _catalog(path: str, workspace: str | None, digest: str) -> Catalog:
-    return open_catalog(open_store(path), workspace=workspace)
+def _catalog(path: str, workspace: str | None, digest: str, _opened: Catalog | None) -> Catalog:
+    return _opened or open_catalog(open_store(path), workspace=workspace)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Checking the store")

@@ -2,12 +2,25 @@
 
 import streamlit as st
 
-from gtp_core.figures import held_out_figure, overlap_figure, residual_figure, rounds_figure
-from gtp_core.report import chosen_table, enough, fill_sentence, overlap, rounds_table
-from pages import _frame
+from gtp_core.figures import (
+    held_out_figure,
+    overlap_figure,
+    residual_figure,
+    rounds_figure,
+    source_figure,
+)
+from gtp_core.report import (
+    chosen_table,
+    enough,
+    fill_sentence,
+    overlap,
+    rounds_table,
+    source_mix,
+)
+from pages import _frame, _start
 
-_frame.require("budget_lab")
-view = _frame.header("What changes if I move the budget?")
+_start.require("budget_lab")
+view = _frame.header()
 
 with _frame.one_sentence():
     gtp, topk = view.select("gtp"), view.select("top-k")
@@ -17,15 +30,7 @@ WORDS = {
     "residual_weighted": "with GTP's weights",
     "residual_as_trained": "as trained, unweighted",
 }
-column = st.segmented_control(
-    "Residual",
-    list(WORDS),
-    format_func=lambda name: WORDS[name],
-    default="residual_weighted",
-    required=True,
-    key="residual",
-    bind="query-params",
-)
+column = _frame.choice("Residual", list(WORDS), "residual", words=WORDS)
 st.caption(f"{gtp.stop} {fill_sentence(gtp)}")
 
 places = st.columns(4)
@@ -63,14 +68,10 @@ with left:
     _frame.show(rounds_figure(rounds_table(gtp), view.theme), "rounds")
 with right:
     _frame.show(overlap_figure(overlap(gtp.support, topk.support), view.theme), "overlap-here")
+    mix = source_mix(view.catalog, {"gtp": gtp.support, "top-k": topk.support})
+    _frame.show(source_figure(mix, view.theme), "sources")
 
-method = st.segmented_control(
-    "Chosen samples",
-    ["gtp", "top-k"],
-    format_func=lambda name: "GTP" if name == "gtp" else name,
-    default="gtp",
-    required=True,
-    key="list",
-    bind="query-params",
+method = _frame.choice(
+    "Chosen samples", ["gtp", "top-k"], "list", words={"gtp": "GTP", "top-k": "top-k"}
 )
 _frame.samples(chosen_table(view.catalog, view.problem, view.select(method)), "chosen")

@@ -5,19 +5,16 @@ import streamlit as st
 from gtp_core.export import FORMATS, ORDERS, RECEIPT, receipt_bytes, render
 from gtp_core.methods import METHODS, label
 from gtp_core.report import save
-from pages import _frame
+from pages import _frame, _start
 
-_frame.require("export")
-view = _frame.header("Give me the file")
+_start.require("export")
+view = _frame.header()
 
-method = st.segmented_control(
+method = _frame.choice(
     "Selection",
     list(METHODS),
-    default="gtp",
-    required=True,
-    key="export_method",
-    bind="query-params",
-    help=" · ".join(f"{name}: {label(name)}" for name in METHODS),
+    "export_method",
+    about=" · ".join(f"{name}: {label(name)}" for name in METHODS),
 )
 left, middle, right = st.columns(3, vertical_alignment="bottom")
 kind = left.selectbox("Format", [f for f in FORMATS if f != "hf"], key="format")

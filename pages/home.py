@@ -5,12 +5,11 @@ import streamlit as st
 from gtp_core.catalog import TABLES
 from gtp_core.figures import length_figure, norm_figure
 from gtp_core.report import checks, length_bias, length_table, norm_table
-from pages import _frame
+from pages import _frame, _start
 
 ICONS = {"ok": ":material/check:", "warning": ":material/warning:", "problem": ":material/close:"}
 
-_frame.require("home")
-st.title("What is in this store?", anchor=False)
+_start.require("home")
 
 with st.form("open", border=False):
     left, right = st.columns([5, 1], vertical_alignment="bottom")
@@ -48,4 +47,4 @@ with st.expander("Tables", icon=":material/schema:"):
     st.dataframe([{"table": k, "columns": v} for k, v in TABLES.items()], hide_index=True)
 if asked:
     with _frame.one_sentence():
-        st.dataframe(catalog.ask(sql), hide_index=True, key="answer")
+        _frame.table(catalog.ask(sql), "answer")

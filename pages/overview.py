@@ -7,7 +7,6 @@ from gtp_core.figures import (
     held_out_figure,
     overlap_figure,
     residual_figure,
-    source_figure,
 )
 from gtp_core.report import (
     answer,
@@ -16,13 +15,12 @@ from gtp_core.report import (
     findings,
     highlights,
     overlap,
-    source_mix,
     warnings,
 )
-from pages import _frame
+from pages import _frame, _start
 
-_frame.require("overview")
-view = _frame.header("Is this selection good?")
+_start.require("overview")
+view = _frame.header()
 
 with _frame.one_sentence():
     gtp, topk = view.select("gtp"), view.select("top-k")
@@ -57,11 +55,10 @@ if path is not None:
 left, right = st.columns(2)
 with left:
     _frame.show(overlap_figure(overlap(gtp.support, topk.support), view.theme), "overlap")
+    st.subheader("Worth a look", anchor=False)
+    for what, name, detail in highlights(view.catalog, view.problem, gtp, topk).rows():
+        sample = f" {name}:" if name else ":"
+        st.markdown(f"**{what}**{_frame.plain(f'{sample} {detail}')}")
+with right:
     matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
     _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")
-with right:
-    mix = source_mix(view.catalog, {"gtp": gtp.support, "top-k": topk.support})
-    _frame.show(source_figure(mix, view.theme), "sources")
-    st.subheader("Worth a look", anchor=False)
-    table = highlights(view.catalog, view.problem, gtp, topk)
-    st.dataframe(table, hide_index=True, key="highlights")

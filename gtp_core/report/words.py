@@ -8,7 +8,7 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
-from gtp_core.report.compare import redundancy, text_duplicates
+from gtp_core.report.compare import redundancy, source_mix, text_duplicates
 from gtp_core.report.quality import LOW_RELIABILITY, HeldOut, Reliability
 from gtp_core.report.runs import selection_table
 
@@ -187,6 +187,15 @@ def highlights(catalog: Catalog, problem: Problem, gtp: Selection, topk: Selecti
         first = left_out.row(0, named=True)
         rank = f"top-k rank {first['topk_rank']:,}, influence {first['influence']:.4f}"
         rows.append(("Ranked first by top-k, left out by GTP", first["sample_id"], rank))
+    mix = source_mix(catalog, {"gtp": gtp.support})
+    most = mix.sort(pl.col("gtp") / pl.col("pool"), "source").row(-1, named=True)
+    rows.append(
+        (
+            "Source taken most above its share",
+            None,
+            f"{most['source']} is {most['pool']:.1%} of the pool and {most['gtp']:.1%} of GTP",
+        )
+    )
     if None not in repeats:
         both = f"GTP {repeats[0]:.2f}, top-k {repeats[1]:.2f} (mean cosine to the nearest other)"
         rows.append(("Redundancy among the chosen", None, both))
