@@ -13,7 +13,7 @@ from gtp_core.atoms import pose
 from gtp_core.catalog import TABLES
 from gtp_core.cli import VERBS
 from gtp_core.export import FORMATS
-from gtp_core.methods import METHODS, PASSES, label
+from gtp_core.methods import METHODS, PASSES, label, ranking
 from gtp_core.store import EXAMPLE_COLUMNS, SAMPLE_COLUMNS
 from gtp_core.store.manifest import GRADIENT_KINDS, Manifest, manifest_document
 
@@ -115,15 +115,16 @@ def test_pictures_and_local_links_exist():
     assert [link for link in local if not (ROOT / link).exists()] == []
 
 
-def test_the_method_of_the_readme_works(catalog, monkeypatch):
-    monkeypatch.setattr(methods, "METHODS", METHODS | {})
-    monkeypatch.setattr(methods, "PASSES", PASSES | {})
-    exec(compile(code("Add a method", "python"), "README.md", "exec"), vars(methods))
-    (name,) = set(methods.METHODS) - set(METHODS)
-    selection = methods.select(pose(catalog, "maths"), 5, method=name)
-    assert len(selection.support) == 5
-    assert methods.label(name)
-    monkeypatch.delattr(methods, name)
+def test_the_method_of_the_readme_works(catalog):
+    before = set(METHODS)
+    exec(compile(code("Add a method", "python"), "README.md", "exec"), dict(vars(ranking)))
+    (name,) = set(METHODS) - before
+    try:
+        selection = methods.select(pose(catalog, "maths"), 5, method=name)
+        assert len(selection.support) == 5
+        assert methods.label(name)
+    finally:
+        del METHODS[name], PASSES[name]
 
 
 def test_the_query_of_the_readme_works(catalog):

@@ -1,0 +1,134 @@
+"""The matrix of a problem: atoms in memory or in a store, and the strongest of them.
+
+Pursuit asks atoms only two things, `strongest(residual, count)` and `rows(index)`, so the same
+algorithm runs on an array in memory, on memory-mapped shards and elsewhere.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from gtp_core.trajectories import Trajectories
+
+
+class Atoms(Protocol):
+    """What pursuit asks of its matrix (n_samples, dim)."""
+
+    @property
+    def n_samples(self) -> int:
+        """Rows, candidates or not."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of an atom."""
+        ...
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """(n_samples,) bool: the rows that may be chosen."""
+        ...
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        """<atom_i, vector_r>: (n_samples, n_vectors) float32."""
+        ...
+
+    def strongest(self, residual: np.ndarray, count: int) -> np.ndarray:
+        """The at most `count` candidates with the largest positive proxy, strongest first."""
+        ...
+
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        """These atoms, (len(index), dim) float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayAtoms:
+    """Atoms in memory, (n_samples, dim) float32 or float64."""
+
+    matrix: np.ndarray
+    candidates: np.ndarray
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.matrix)
+
+    @property
+    def dim(self) -> int:
+        return self.matrix.shape[1]
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        # Row by row, so that equal atoms get equal proxies: a matrix product may not give that.
+        return np.stack([np.einsum("ij,j->i", self.matrix, vector) for vector in vectors], axis=1)
+
+    def strongest(self, residual: np.ndarray, count: int) -> np.ndarray:
+        return strongest(self.products(residual[None])[:, 0], self.candidates, count)
+
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        return self.matrix[index]
+
+
+@dataclass(frozen=True)
+class StoredAtoms:
+    """A store's trajectories, with the common direction kept or removed.
+
+    Removed means u - <u, m> m per checkpoint, m the unit mean row of the pool. The atoms are never
+    rewritten: <u - <u, m> m, r> = <u, r - <m, r> m>, so it is the other vector that is projected.
+
+    Attributes:
+        trajectories: the atoms as stored.
+        candidates: (n_samples,) bool.
+        direction: (n_checkpoints, width) unit directions that are removed, or None.
+    """
+
+    trajectories: Trajectories
+    candidates: np.ndarray
+    direction: np.ndarray | None = None
+
+    @property
+    def n_samples(self) -> int:
+        return self.trajectories.n_samples
+
+    @property
+    def dim(self) -> int:
+        return self.trajectories.dim
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        return self.trajectories.products(remove(vectors, self.direction))
+
+    def strongest(self, residual: np.ndarray, count: int) -> np.ndarray:
+        return strongest(self.products(residual[None])[:, 0], self.candidates, count)
+
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        return remove(self.trajectories.rows(index), self.direction).astype(np.float32)
+
+
+def remove(vectors: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
+    """Take a unit direction (n_checkpoints, width) out of trajectories (n, dim), per checkpoint."""
+    if direction is None or len(vectors) == 0:
+        return vectors
+    pieces = np.asarray(vectors, np.float64).reshape(len(vectors), *direction.shape)
+    along = np.einsum("ntd,td->nt", pieces, direction)
+    return (pieces - along[:, :, None] * direction).reshape(len(vectors), -1)
+
+
+def strongest(
+    scores: np.ndarray, candidates: np.ndarray, count: int, *, positive: bool = True
+) -> np.ndarray:
+    """Indices of the `count` largest scores of candidates, in order; ties to the lower index.
+
+    With `positive`, only scores above zero count, so fewer may come back.
+    """
+    usable = candidates & np.isfinite(scores)
+    if positive:
+        usable &= scores > 0
+    count = min(count, int(usable.sum()))
+    if count == 0:
+        return np.empty(0, np.int64)
+    masked = np.where(usable, scores, -np.inf)
+    threshold = np.partition(masked, len(masked) - count)[len(masked) - count]
+    above = np.flatnonzero(masked > threshold)
+    level = np.flatnonzero(masked == threshold)[: count - len(above)]
+    index = np.concatenate([above, level])
+    return index[np.lexsort((index, -masked[index]))]

@@ -1,0 +1,149 @@
+"""What a method is asked to solve: atoms, target, what must and may be chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gtp_core.atoms.matrix import ArrayAtoms, Atoms
+
+
+@dataclass(frozen=True)
+class Split:
+    """Two disjoint parts of a task's examples.
+
+    Attributes:
+        fit: (dim,) target of one part, in the problem's geometry.
+        rest: (dim,) target of the other.
+        subtasks: (n_subtasks, dim) targets of the first part as LESS has them, for top-k.
+    """
+
+    fit: np.ndarray
+    rest: np.ndarray
+    subtasks: np.ndarray
+
+
+@dataclass(frozen=True)
+class Cap:
+    """At most so many samples of every group.
+
+    Attributes:
+        groups: (n_samples,) codes; negative means in no group.
+        most: samples that may be chosen of one group.
+        word: what a group is, for sentences: `source`, `cluster`.
+    """
+
+    groups: np.ndarray
+    most: int
+    word: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method is asked to solve.
+
+    Attributes:
+        atoms: the pool, in the problem's geometry.
+        target: (dim,) float64, the mean of the subtasks' targets, in the same geometry.
+        less_atoms: the pool as LESS compares it: nothing removed.
+        subtasks: (n_subtasks, dim) targets as LESS compares them.
+        pinned: indices that must be chosen, ascending.
+        caps: how many of a group may be chosen; pinned samples count.
+        splits: parts of the validation examples, for the held-out match.
+        tokens: (n_samples,) tokens per sample, for budgets in tokens.
+        sources: (n_samples,) codes of the sources, for stratified draws.
+        n_examples: validation examples with a usable gradient.
+        loaded_influence: (n_samples,) LESS's influence where the catalog has it already.
+        settings: everything that was used to pose it, for the receipt.
+    """
+
+    atoms: Atoms
+    target: np.ndarray
+    less_atoms: Atoms
+    subtasks: np.ndarray
+    pinned: np.ndarray
+    caps: tuple[Cap, ...] = ()
+    splits: tuple[Split, ...] = ()
+    tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    sources: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    n_examples: int = 0
+    loaded_influence: np.ndarray | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def influence(self) -> np.ndarray:
+        """LESS's influence (n_samples,): the best subtask's, nothing removed."""
+        if self.loaded_influence is not None:
+            return self.loaded_influence
+        return self.less_atoms.products(self.subtasks).max(axis=1)
+
+    def first(self, order: np.ndarray, count: int) -> np.ndarray:
+        """The pinned samples, then the first of an order that the caps allow, `count` in all.
+
+        Args:
+            order: sample indices, best first; pinned ones may be among them.
+            count: at most so many.
+        """
+        rest = order[~np.isin(order, self.pinned)]
+        if not self.caps:
+            return np.concatenate([self.pinned, rest])[:count].astype(np.int64)
+        whole = np.concatenate([self.pinned, rest]).astype(np.int64)
+        for cap in self.caps:
+            whole = whole[_within(cap.groups[whole], cap.most)]
+        return whole[:count]
+
+    @cached_property
+    def parts(self) -> "tuple[tuple[Problem, np.ndarray], ...]":
+        """One problem per split, fitted on one part, and the target (dim,) of the other."""
+        return tuple((self._part(split), split.rest) for split in self.splits)
+
+    def _part(self, split: Split) -> "Problem":
+        return Problem(
+            atoms=self.atoms,
+            target=split.fit,
+            less_atoms=self.less_atoms,
+            subtasks=split.subtasks,
+            pinned=self.pinned,
+            caps=self.caps,
+            tokens=self.tokens,
+            sources=self.sources,
+            settings=self.settings,
+        )
+
+
+def _within(groups: np.ndarray, most: int) -> np.ndarray:
+    """(len(groups),) bool: the first `most` of every group, and all that are in none."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    start = np.searchsorted(ordered, ordered, side="left")
+    allowed = np.empty(len(groups), bool)
+    allowed[order] = np.arange(len(groups)) - start < most
+    return allowed | (groups < 0)
+
+
+def pose_array(matrix: np.ndarray, target: np.ndarray, *, pinned: Sequence[int] = ()) -> Problem:
+    """A problem from plain arrays: atoms (n_samples, dim), target (dim,). Rows not finite sit out.
+
+    Example:
+        >>> import numpy as np
+        >>> problem = pose_array(np.eye(3), np.array([2.0, 0.0, 1.0]))
+        >>> problem.atoms.strongest(problem.target, 2).tolist()
+        [0, 2]
+    """
+    matrix = np.asarray(matrix)
+    finite = np.isfinite(matrix).all(axis=1)
+    usable = np.ascontiguousarray(np.where(finite[:, None], matrix, 0))
+    atoms = ArrayAtoms(usable, finite & matrix.any(axis=1))
+    target = np.asarray(target, np.float64)
+    n_samples = len(matrix)
+    return Problem(
+        atoms=atoms,
+        target=target,
+        less_atoms=atoms,
+        subtasks=target[None],
+        pinned=np.array(sorted(pinned), dtype=np.int64),
+        tokens=np.ones(n_samples, np.int64),
+        sources=np.zeros(n_samples, np.int64),
+    )

@@ -1,0 +1,34 @@
+"""Every way to select, by name: one decorated function each.
+
+To add a method, write a function of a Problem and a number of samples, and decorate it. The first
+line of its docstring is its label on the page, in the help of the command and in the README.
+"""
+
+from gtp_core.methods import pursuits, ranking  # noqa: F401  they fill the register
+from gtp_core.methods.budgets import parse_budget, samples_of
+from gtp_core.methods.register import (
+    FILLS,
+    METHODS,
+    PASSES,
+    Method,
+    OnRound,
+    Settings,
+    label,
+    method,
+)
+from gtp_core.methods.choose import select, used_settings
+
+__all__ = [
+    "FILLS",
+    "METHODS",
+    "PASSES",
+    "Method",
+    "OnRound",
+    "Settings",
+    "label",
+    "method",
+    "parse_budget",
+    "samples_of",
+    "select",
+    "used_settings",
+]

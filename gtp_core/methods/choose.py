@@ -1,0 +1,128 @@
+"""Choose samples for a problem with a method, a budget and settings."""
+
+from dataclasses import replace
+from math import inf
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from gtp_core.atoms import Problem
+from gtp_core.errors import BudgetError, MethodError
+from gtp_core.methods.budgets import parse_budget, samples_of
+from gtp_core.methods.register import FILLS, METHODS, OnRound, Settings
+from gtp_core.pursuit import Selection, Stop
+
+
+def select(
+    problem: Problem,
+    budget: str | int,
+    *,
+    method: str = "gtp",
+    settings: Settings | None = None,
+    on_round: OnRound | None = None,
+) -> Selection:
+    """Choose samples for a problem.
+
+    Args:
+        problem: what to match.
+        budget: samples (`500`), percent of the pool (`"5%"`) or tokens (`"200000tok"`).
+        method: a key of METHODS.
+        settings: what the curator set.
+        on_round: called after every round of a pursuit; return True to cancel.
+
+    Example:
+        >>> import numpy as np
+        >>> from gtp_core.atoms import pose_array
+        >>> problem = pose_array(np.eye(4), np.array([3.0, 0.0, 1.0, 0.0]))
+        >>> select(problem, 2, settings=Settings(ridge=0.0)).support.tolist()
+        [0, 2]
+
+    Raises:
+        BudgetError: the budget is no budget, or does not fit the pool or the pins.
+        MethodError: an unknown method or a setting out of range.
+    """
+    settings = settings or Settings()
+    _check(method, settings)
+    amount, unit = parse_budget(budget)
+    if unit == "tok":
+        selection = _select_tokens(problem, int(amount), method, settings, on_round)
+    else:
+        count = samples_of(budget, len(problem.tokens), int(problem.atoms.candidates.sum()))
+        _check_pins(problem, count, budget)
+        selection = METHODS[method](problem, count, settings, on_round)
+    return replace(selection, settings=used_settings(problem, budget, method, settings))
+
+
+def used_settings(
+    problem: Problem, budget: str | int, method: str, settings: Settings
+) -> dict[str, Any]:
+    """Every value a selection depends on besides the store, defaults included."""
+    used = {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
+    return {**used, "weights": "non-negative"}
+
+
+def _select_tokens(
+    problem: Problem,
+    tokens: int,
+    method: str,
+    settings: Settings,
+    on_round: OnRound | None,
+) -> Selection:
+    """The selection of most samples whose tokens fit, found by bisection over its size."""
+    candidates = problem.atoms.candidates
+    smallest = int(problem.tokens[candidates].min())
+    if tokens < smallest:
+        raise BudgetError(
+            f"budget={tokens}tok; the shortest sample to choose from has {smallest:,} tokens. "
+            "Give at least that."
+        )
+    _check_pins(
+        problem, 0 if problem.tokens[problem.pinned].sum() > tokens else None, f"{tokens}tok"
+    )
+    # No selection that fits is larger than the shortest samples that do.
+    shortest = np.cumsum(np.sort(problem.tokens[candidates]))
+    low, high = len(problem.pinned), int(np.searchsorted(shortest, tokens, side="right"))
+    best: Selection | None = None
+    while low < high or best is None:
+        middle = max(1, (low + high + 1) // 2)
+        try:
+            selection = METHODS[method](problem, middle, settings, on_round)
+        except BudgetError:  # more than this method takes at once: fewer may do
+            high = middle - 1
+            continue
+        fits = problem.tokens[selection.support].sum() <= tokens
+        if fits and (best is None or len(selection.support) >= len(best.support)):
+            best = selection
+        low, high = (middle, high) if fits else (low, middle - 1)
+        if high < max(low, 1) or (best is not None and selection.stop is Stop.CANCELLED):
+            break
+    if best is None:
+        raise BudgetError(
+            f"budget={tokens}tok; the first sample {method} chooses is longer than that. "
+            "Give more tokens."
+        )
+    return best
+
+
+def _check(method: str, settings: Settings) -> None:
+    if method not in METHODS:
+        raise MethodError(f"method {method!r} is unknown; there are {', '.join(METHODS)}.")
+    for name in ("ridge", "tolerance"):
+        value = getattr(settings, name)
+        if not (isinstance(value, Real) and 0 <= float(value) < inf):
+            raise MethodError(f"{name}={value!r}; it must be a number of at least 0.")
+    for name, least in (("max_rounds", 1), ("seed", 0)):
+        value = getattr(settings, name)
+        if not (isinstance(value, Integral) and int(value) >= least):
+            raise MethodError(f"{name}={value!r}; it must be a whole number of at least {least}.")
+    if settings.fill not in FILLS:
+        raise MethodError(f"fill={settings.fill!r}; it must be one of {', '.join(FILLS)}.")
+
+
+def _check_pins(problem: Problem, count: int | None, budget: str | int) -> None:
+    if count is not None and len(problem.pinned) > count:
+        raise BudgetError(
+            f"{len(problem.pinned):,} samples are pinned and budget={budget} holds fewer. "
+            "Raise the budget or remove pins."
+        )
