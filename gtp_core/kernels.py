@@ -9,7 +9,7 @@ from typing import Any
 import numba as nb
 import numpy as np
 from llvmlite import ir
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 _HALF_BIAS = np.float32(2.0**112)  # a half's bits read as a float32 are 2**-112 of its value
 _FAST = {"reassoc", "contract", "nsz"}
@@ -31,6 +31,26 @@ def _widen_row(row: np.ndarray, wide: np.ndarray) -> None:
         half = np.uint32(row[j])
         bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
         wide[j] = _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
+
+
+def _load_row(row: np.ndarray, wide: np.ndarray) -> None:
+    """A row as float32, whether it is kept as float16 bits or as float32."""
+
+
+@overload(_load_row, inline="always")
+def _load_row_of(row: Any, wide: Any) -> Any:
+    if row.dtype == nb.types.uint16:
+
+        def widen(row: Any, wide: Any) -> Any:
+            _widen_row(row, wide)
+
+        return widen
+
+    def copy(row: Any, wide: Any) -> Any:
+        for j in range(row.shape[0]):
+            wide[j] = row[j]
+
+    return copy
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -94,5 +114,91 @@ def descend(
                 weights[i] = 0.0
             for j in range(m):
                 gradient[j] += step * matrix[i, j]
+        if not moved:
+            break
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def row_products(rows: np.ndarray, places: np.ndarray, vector: np.ndarray, out: np.ndarray) -> None:
+    """out[i] = <rows[places[i]], vector>; rows float16 bits or float32."""
+    wide = np.empty(rows.shape[1], np.float32)
+    for i in range(places.shape[0]):
+        _load_row(rows[places[i]], wide)
+        total = np.float32(0)
+        for j in range(wide.shape[0]):
+            total += wide[j] * vector[j]
+        out[i] = total
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def add_rows_wide(
+    rows: np.ndarray, places: np.ndarray, factor: np.ndarray, out: np.ndarray
+) -> None:
+    """out += sum_i factor[i] * rows[places[i]] in float64, in the order of places."""
+    wide = np.empty(rows.shape[1], np.float32)
+    for i in range(places.shape[0]):
+        if factor[i] != 0.0:
+            _load_row(rows[places[i]], wide)
+            for j in range(wide.shape[0]):
+                out[j] += factor[i] * wide[j]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def descend_rows(
+    rows: np.ndarray,
+    places: np.ndarray,
+    scale: np.ndarray,
+    along: np.ndarray,
+    length: np.ndarray,
+    weights: np.ndarray,
+    residual: np.ndarray,
+    penalty: float,
+    slack: float,
+    sweeps: int,
+) -> None:
+    """Coordinate descent on the residual itself, in place; ends early when nothing moves.
+
+    Atom i is, per checkpoint t, scale[t] * (rows[i, t] - along[i, t] * m[t]); the residual comes
+    free of every m[t], and what the rows put into it along m[t] is kept in `lean`.
+
+    Args:
+        rows: (m, n_checkpoints * width) float16 bits or float32.
+        places: (k,) which of them; scale: (n_checkpoints,); along: (m, n_checkpoints).
+        length: (m,) squared lengths of the atoms; weights: (k,) float64.
+        residual: (n_checkpoints, width) float32.
+        penalty: ridge; slack: gradients below it do not count.
+    """
+    n_checkpoints, width = residual.shape
+    wide = np.empty(rows.shape[1], np.float32)
+    lean = np.zeros(n_checkpoints, np.float64)
+    for _ in range(sweeps):
+        moved = False
+        for position in range(places.shape[0]):
+            i = places[position]
+            _load_row(rows[i], wide)
+            proxy = 0.0
+            for t in range(n_checkpoints):
+                total = np.float32(0)
+                for j in range(width):
+                    total += wide[t * width + j] * residual[t, j]
+                proxy += scale[t] * (total - lean[t] * along[i, t])
+            gradient = penalty * weights[position] - proxy
+            if weights[position] == 0.0 and gradient >= -slack:
+                continue
+            curve = length[i] + penalty
+            if curve <= 0.0:
+                continue
+            step = max(-weights[position], -gradient / curve)
+            if abs(step) * curve <= slack:
+                continue
+            moved = True
+            weights[position] += step
+            if weights[position] < 1e-300:
+                weights[position] = 0.0
+            for t in range(n_checkpoints):
+                part = np.float32(step * scale[t])
+                lean[t] -= step * scale[t] * along[i, t]
+                for j in range(width):
+                    residual[t, j] -= part * wide[t * width + j]
         if not moved:
             break

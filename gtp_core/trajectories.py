@@ -8,10 +8,12 @@ against 1.1 for NumPy's cast and 9.4 for torch in blocks of 64 rows). Every row 
 same order whatever the number of threads, so the same store gives the same bytes everywhere.
 """
 
+import mmap
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from gtp_core.errors import TaskError
 from gtp_core.store import Checkpoint, Store
 
 _ROWS_PER_JOB = 4096
+_AHEAD = 2  # parts whose reading starts early
 
 
 def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
@@ -34,7 +37,9 @@ def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = Non
     halves = rows.view(np.uint16)
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     answer = np.empty((len(rows), len(vectors)), np.float32) if out is None else out
-    _in_threads(lambda a, b: kernels.products(halves[a:b], vectors, answer[a:b]), len(rows))
+    in_threads(
+        lambda a, b: kernels.products(halves[a:b], vectors, answer[a:b]), len(rows), at_once=512
+    )
     return answer
 
 
@@ -53,20 +58,29 @@ def column_sums(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
                 halves[start:stop], factor[start:stop], partial[start // _ROWS_PER_JOB]
             )
 
-    _in_threads(add, len(rows))
+    in_threads(add, len(rows))
     return partial.sum(axis=0, dtype=np.float64)
 
 
-def _in_threads(work: Callable[[int, int], None], n_rows: int) -> None:
+def in_threads(
+    work: Callable[[int, int], None], n_rows: int, *, at_once: int = _ROWS_PER_JOB
+) -> None:
     """Call `work(begin, end)` over slices of rows, one thread per core this process may use."""
-    threads = min(_cores(), -(-n_rows // _ROWS_PER_JOB))
+    jobs = -(-n_rows // at_once)
+    threads = min(_cores(), jobs)
     if threads <= 1:
         work(0, n_rows)
         return
-    jobs = -(-n_rows // _ROWS_PER_JOB)
-    edges = [min(n_rows, _ROWS_PER_JOB * (jobs * t // threads)) for t in range(threads)] + [n_rows]
+    edges = [min(n_rows, at_once * (jobs * t // threads)) for t in range(threads)] + [n_rows]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def _will_need(rows: np.ndarray) -> None:
+    """Have a part read from disk while another is multiplied; page by page it takes far longer."""
+    mapped = getattr(rows, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_WILLNEED"):
+        mapped.madvise(mmap.MADV_WILLNEED)
 
 
 def _cores() -> int:
@@ -76,10 +90,40 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def step_weights(checkpoints: Sequence[Checkpoint]) -> np.ndarray:
-    """eta (n_checkpoints,): each step size over their sum."""
+def step_weights(
+    checkpoints: Sequence[Checkpoint], factors: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """eta (n_checkpoints,): each step size, times its factor where there is one, over their sum.
+
+    Args:
+        checkpoints: of a store, in training order.
+        factors: by name of checkpoint; 0 leaves it out, 1 changes nothing.
+
+    Raises:
+        TaskError: a factor of an unknown checkpoint or below 0, or nothing but zeros.
+    """
     sizes = np.array([c.step_size for c in checkpoints], dtype=np.float64)
+    if factors:
+        names = [c.name for c in checkpoints]
+        for name, factor in factors.items():
+            _check_factor(name, factor, names)
+        sizes = sizes * [factors.get(name, 1.0) for name in names]
+        if not sizes.any():
+            raise TaskError(
+                f"the checkpoints {', '.join(names)} all weigh 0; a trajectory needs one of them. "
+                "Give one a factor above 0."
+            )
     return sizes / sizes.sum()
+
+
+def _check_factor(name: str, factor: float, names: Sequence[str]) -> None:
+    if name not in names:
+        raise TaskError(
+            f"checkpoint {name!r} is not in this store; it has {', '.join(names)}. "
+            "Choose one of them."
+        )
+    if not 0 <= factor < inf:
+        raise TaskError(f"checkpoint {name!r} has factor {factor}; give a number of at least 0.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +153,9 @@ class Trajectories:
         piece = np.empty_like(total)
         for rows_of_parts, vector in zip(self.parts, self._by_checkpoint(vectors), strict=True):
             start = 0
-            for rows in rows_of_parts:
+            for number, rows in enumerate(rows_of_parts):
+                for coming in rows_of_parts[number + 1 : number + 1 + _AHEAD]:
+                    _will_need(coming)
                 products(rows, vector, out=piece[start : start + len(rows)])
                 start += len(rows)
             total += piece
@@ -117,16 +163,20 @@ class Trajectories:
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """The atoms (len(index), dim) float32 of these samples."""
+        scale = np.repeat(np.sqrt(self.eta).astype(np.float32), self.parts[0][0].shape[1])
+        return self.stored_rows(index).astype(np.float32) * scale
+
+    def stored_rows(self, index: np.ndarray) -> np.ndarray:
+        """The unit rows (len(index), dim) float16 of these samples, checkpoints side by side."""
         width = self.parts[0][0].shape[1]
-        out = np.empty((len(index), self.dim), np.float32)
+        out = np.empty((len(index), self.dim), np.float16)
         starts = np.cumsum([0] + [len(rows) for rows in self.parts[0]])
         owner = np.searchsorted(starts, index, side="right") - 1
-        for t, (rows_of_parts, eta) in enumerate(zip(self.parts, self.eta, strict=True)):
+        for t, rows_of_parts in enumerate(self.parts):
             for part in np.unique(owner):
                 mine = np.flatnonzero(owner == part)
-                taken = rows_of_parts[part][index[mine] - starts[part]]
                 columns = slice(t * width, (t + 1) * width)
-                out[mine, columns] = taken.astype(np.float32) * np.float32(np.sqrt(eta))
+                out[mine, columns] = rows_of_parts[part][index[mine] - starts[part]]
         return out
 
     def _by_checkpoint(self, vectors: np.ndarray) -> list[np.ndarray]:
@@ -135,13 +185,16 @@ class Trajectories:
         return [np.sqrt(eta) * piece for eta, piece in zip(self.eta, pieces, strict=True)]
 
 
-def open_trajectories(store: Store) -> Trajectories:
-    """The trajectories of a store's samples; nothing is read yet."""
+def open_trajectories(store: Store, factors: Mapping[str, float] | None = None) -> Trajectories:
+    """The trajectories of a store's samples, its checkpoints weighed anew by `factors`.
+
+    Nothing is read yet.
+    """
     parts = tuple(
         tuple(store.part_rows(p, c)[0] for p in range(len(store.manifest.parts)))
         for c in range(len(store.checkpoints))
     )
-    return Trajectories(parts, step_weights(store.checkpoints))
+    return Trajectories(parts, step_weights(store.checkpoints, factors))
 
 
 @dataclass(frozen=True)
@@ -165,14 +218,16 @@ class TaskTrajectories:
         return np.stack([self.rows[self.subtask == s].mean(0) for s in range(len(self.subtasks))])
 
 
-def open_task(store: Store, task: str) -> TaskTrajectories:
-    """Read a task's examples.
+def open_task(
+    store: Store, task: str, factors: Mapping[str, float] | None = None
+) -> TaskTrajectories:
+    """Read a task's examples, the checkpoints weighed anew by `factors`.
 
     Raises:
         TaskError: the store has no such task, or no example of it has a usable gradient.
     """
     names = store.examples(task)["subtask"].to_list()
-    eta = step_weights(store.checkpoints)
+    eta = step_weights(store.checkpoints, factors)
     read = [store.task_rows(task, c) for c in range(len(eta))]
     norms = np.stack([norm for _, norm in read], axis=1)
     valid = valid_rows(norms)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parents[1]
-ROOMS = ["errors", "kernels", "store", "importers", "trajectories", "catalog", "atoms", "pursuit"]
-ROOMS += ["methods", "neighbors", "report", "figures", "export"]
+ROOMS = ["errors", "kernels", "store", "importers", "trajectories", "catalog", "atoms", "estimate"]
+ROOMS += ["pursuit", "methods", "neighbors", "report", "figures", "export"]
 ANNEXES = {  # an annex may use any room; beside them only the annexes named here
     "collect": set(),
     "demo": {"collect"},

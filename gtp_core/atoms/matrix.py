@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from gtp_core.atoms.block import Block, block_of, remove
 from gtp_core.trajectories import Trajectories
 
 
@@ -42,6 +43,10 @@ class Atoms(Protocol):
         """These atoms, (len(index), dim) float32."""
         ...
 
+    def block(self, index: np.ndarray) -> Block:
+        """These atoms in memory as they are stored, for an estimate of many."""
+        ...
+
 
 @dataclass(frozen=True)
 class ArrayAtoms:
@@ -67,6 +72,10 @@ class ArrayAtoms:
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         return self.matrix[index]
+
+    def block(self, index: np.ndarray) -> Block:
+        rows = np.ascontiguousarray(self.matrix[index], np.float32)
+        return block_of(rows, np.ones(1), None)
 
 
 @dataclass(frozen=True)
@@ -103,14 +112,9 @@ class StoredAtoms:
     def rows(self, index: np.ndarray) -> np.ndarray:
         return remove(self.trajectories.rows(index), self.direction).astype(np.float32)
 
-
-def remove(vectors: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
-    """Take a unit direction (n_checkpoints, width) out of trajectories (n, dim), per checkpoint."""
-    if direction is None or len(vectors) == 0:
-        return vectors
-    pieces = np.asarray(vectors, np.float64).reshape(len(vectors), *direction.shape)
-    along = np.einsum("ntd,td->nt", pieces, direction)
-    return (pieces - along[:, :, None] * direction).reshape(len(vectors), -1)
+    def block(self, index: np.ndarray) -> Block:
+        rows = self.trajectories.stored_rows(index)
+        return block_of(rows, np.sqrt(self.trajectories.eta), self.direction)
 
 
 def strongest(

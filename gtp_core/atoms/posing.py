@@ -1,87 +1,174 @@
 """Pose a store's pool against a task: which atoms, which target, in which geometry."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from gtp_core.atoms.matrix import StoredAtoms, remove
-from gtp_core.atoms.problem import Problem, Split
+from gtp_core.atoms.aims import (
+    POOL,
+    Goal,
+    join,
+    join_halves,
+    pool_goal,
+    read_aim,
+    spell_aim,
+    task_goal,
+    weights_of,
+)
+from gtp_core.atoms.capping import pool_caps
+from gtp_core.atoms.matrix import StoredAtoms
+from gtp_core.atoms.problem import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.errors import TaskError
-from gtp_core.trajectories import TaskTrajectories, open_task, open_trajectories
+from gtp_core.trajectories import Trajectories, open_task, open_trajectories
 
 CommonDirection = Literal["kept", "removed"]
+_NOTHING: Mapping[str, Any] = {}
+DEFAULTS: Mapping[str, Any] = {"subtask_weights": {}, "checkpoints": {}, "caps": {}}
+"""Settings of a problem that came after the first prepared paths, when nothing is said of them."""
 
 
 def pose(
     catalog: Catalog,
     task: str,
     *,
-    common_direction: CommonDirection = "removed",
+    common_direction: CommonDirection | None = None,
+    checkpoints: Mapping[str, float] = _NOTHING,
+    subtask_weights: Mapping[str, float] = _NOTHING,
     where: str | None = None,
     pins: Sequence[str] = (),
     bans: Sequence[str] = (),
+    caps: Mapping[str, int] = _NOTHING,
     n_splits: int = 5,
     seed: int = 0,
 ) -> Problem:
-    """Pose a store's pool against a task.
+    """Pose a store's pool against a task, several tasks, or its own mean.
 
     Args:
         catalog: an open catalog.
-        task: name of the task.
-        common_direction: whether the mean direction of the pool stays in atoms and target.
+        task: name of the task; `a,b` for the mean of two tasks' unit targets, `a=2,b=1` for a
+            weighted one; `pool:mean` for the pool's own mean trajectory (in-domain selection).
+        common_direction: whether the mean direction of the pool stays in atoms and target. By
+            default it is removed, but kept when the pool's mean is matched: it is that direction.
+        checkpoints: by name, a factor on a checkpoint's step size; 0 leaves it out.
+        subtask_weights: by `task/subtask`, or by the subtask's name alone where that is unique;
+            1 where nothing is said, 0 leaves a subtask out. Top-k ranks by the largest of the
+            influences times these weights.
         where: SQL condition on the table `samples`; only rows that meet it may be chosen.
         pins: sample ids that must be chosen.
         bans: sample ids that must not be.
-        n_splits: how often the validation examples are halved for the held-out match.
+        caps: the most samples to choose of one `source`, one `cluster`, or of exact copies of
+            each other (`duplicate`).
+        n_splits: how often the validation examples (or the pool) are halved for the held-out match.
         seed: of the halving.
 
     Raises:
-        TaskError: no such task, or nothing to aim at.
+        TaskError: no such task, subtask or checkpoint, or nothing to aim at; pins beyond a cap.
         CatalogError: unknown ids, or a condition DuckDB refuses.
     """
-    _check_posing(common_direction, n_splits, seed)
-    examples = open_task(catalog.store, task)
-    trajectories = open_trajectories(catalog.store)
+    shares = read_aim(task)
+    common_direction = _geometry(common_direction, shares)
+    _check_counts(n_splits=n_splits, seed=seed)
+    trajectories = open_trajectories(catalog.store, checkpoints)
+    told = {name: float(factor) for name, factor in sorted(checkpoints.items()) if factor != 1}
+    goals, weights = _goals(catalog, shares, trajectories, told, subtask_weights, n_splits, seed)
     direction = catalog.common_direction() if common_direction == "removed" else None
     candidates, pinned = _candidates(catalog, where, pins, bans)
     table = catalog.query("SELECT n_tokens, source FROM samples ORDER BY row")
-    target = _target(examples.rows, examples, direction)
-    if not target.any():
-        raise TaskError(f"the target of task {task!r} is zero; nothing can match it.")
+    sources = table["source"].rank("dense").to_numpy().astype(np.int64)
+    target, subtasks = _target(goals, shares, direction)
     return Problem(
         atoms=StoredAtoms(trajectories, candidates, direction),
         target=target,
         less_atoms=StoredAtoms(trajectories, candidates),
-        subtasks=examples.targets(),
+        subtasks=subtasks,
         pinned=pinned,
-        splits=_splits(examples, direction, n_splits, seed),
+        caps=pool_caps(catalog, caps, sources, pinned),
+        splits=join_halves(goals, shares, direction),
         tokens=table["n_tokens"].to_numpy(),
-        sources=table["source"].rank("dense").to_numpy().astype(np.int64),
-        n_examples=len(examples.rows),
-        loaded_influence=np.nan_to_num(catalog.influence(task), nan=0.0),
+        sources=sources,
+        n_examples=sum(goal.n_examples for goal in goals),
+        loaded_influence=_loaded_influence(catalog, goals, bool(told or weights)),
         settings={
-            "task": task,
+            "task": spell_aim(shares),
             "subtasks": "mean",
+            "subtask_weights": weights,
+            "checkpoints": told,
             "common_direction": common_direction,
             "where": where,
             "pins": sorted(set(pins)),
             "bans": sorted(set(bans)),
+            "caps": dict(sorted(caps.items())),
             "n_splits": n_splits,
             "split_seed": seed,
         },
     )
 
 
-def _check_posing(common_direction: str, n_splits: int, seed: int) -> None:
-    if common_direction not in ("kept", "removed"):
+def _geometry(
+    common_direction: CommonDirection | None, shares: Mapping[str, float]
+) -> CommonDirection:
+    """Whether the common direction is kept; by default it is when the pool's mean is matched."""
+    if common_direction not in (None, "kept", "removed"):
         raise TaskError(
             f"common_direction is {common_direction!r}; it must be 'kept' or 'removed'."
         )
-    for name, value in (("n_splits", n_splits), ("seed", seed)):
+    if POOL not in shares:
+        return common_direction or "removed"
+    if common_direction == "removed":
+        raise TaskError(
+            f"{POOL} is the common direction, so nothing of it is left once that is removed. "
+            "Have the common direction kept, or choose a task."
+        )
+    return "kept"
+
+
+def _check_counts(**counts: int) -> None:
+    for name, value in counts.items():
         if value < 0:
             raise TaskError(f"{name}={value}; it must be a whole number of at least 0.")
+
+
+def _goals(
+    catalog: Catalog,
+    shares: Mapping[str, float],
+    trajectories: Trajectories,
+    checkpoints: Mapping[str, float],
+    told: Mapping[str, float],
+    n_splits: int,
+    seed: int,
+) -> tuple[list[Goal], dict[str, float]]:
+    """What is aimed at, in the order told, and the weights of subtasks by `task/subtask`."""
+    tasks = {t: open_task(catalog.store, t, checkpoints) for t in shares if t != POOL}
+    weights = weights_of(told, {name: task.subtasks for name, task in tasks.items()})
+    goals = [
+        task_goal(name, tasks[name], weights, n_splits, seed)
+        if name in tasks
+        else pool_goal(trajectories, catalog.valid(), n_splits, seed)
+        for name in shares
+    ]
+    return goals, weights
+
+
+def _target(
+    goals: Sequence[Goal], shares: Mapping[str, float], direction: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Target (dim,) and subtasks (n_subtasks, dim) of all goals together."""
+    for goal in goals:
+        if not goal.whole.target(direction).any():
+            raise TaskError(
+                f"the target of task {goal.name!r} is zero; nothing can match it. "
+                "Choose another task."
+            )
+    return join([goal.whole for goal in goals], shares, direction)
+
+
+def _loaded_influence(catalog: Catalog, goals: Sequence[Goal], weighed: bool) -> np.ndarray | None:
+    """What the catalog has loaded: it holds for one task with the store's own weights only."""
+    if weighed or len(goals) > 1 or goals[0].name == POOL:
+        return None
+    return np.nan_to_num(catalog.influence(goals[0].name), nan=0.0)
 
 
 def _candidates(
@@ -109,46 +196,3 @@ def _candidates(
             "Loosen the filter or the bans."
         )
     return candidates, pinned
-
-
-def _target(
-    rows: np.ndarray, examples: TaskTrajectories, direction: np.ndarray | None
-) -> np.ndarray:
-    """Mean of the subtasks' mean rows (dim,), in the problem's geometry."""
-    names = np.unique(examples.subtask)
-    means = np.stack([rows[examples.subtask == s].mean(axis=0) for s in names])
-    return remove(means.mean(axis=0, keepdims=True), direction)[0]
-
-
-def _splits(
-    examples: TaskTrajectories, direction: np.ndarray | None, n_splits: int, seed: int
-) -> tuple[Split, ...]:
-    """Halve the examples `n_splits` times, stratified by subtask; both halves fit in turn."""
-    if len(examples.rows) < 2:
-        return ()
-    found = []
-    for number in range(n_splits):
-        half = _half(examples.subtask, np.random.default_rng([seed, number]))
-        pieces = [_piece(examples, mask) for mask in (half, ~half)]
-        targets = [_target(piece.rows, piece, direction) for piece in pieces]
-        found.append(Split(targets[0], targets[1], pieces[0].targets()))
-        found.append(Split(targets[1], targets[0], pieces[1].targets()))
-    return tuple(found)
-
-
-def _half(subtask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """(n_examples,) bool with half of every subtask; odd ones out go to the smaller side."""
-    half = np.zeros(len(subtask), bool)
-    for s in np.unique(subtask):
-        members = generator.permutation(np.flatnonzero(subtask == s))
-        extra = len(members) % 2 and half.sum() < (~half[subtask < s]).sum()
-        half[members[: len(members) // 2 + int(extra)]] = True
-    if not half.any():
-        half[np.flatnonzero(subtask == subtask[0])[:1]] = True
-    return half
-
-
-def _piece(examples: TaskTrajectories, mask: np.ndarray) -> TaskTrajectories:
-    codes, subtask = np.unique(examples.subtask[mask], return_inverse=True)
-    names = tuple(examples.subtasks[c] for c in codes)
-    return TaskTrajectories(examples.rows[mask], subtask, names, 0)

@@ -46,15 +46,15 @@ class Problem:
 
     Attributes:
         atoms: the pool, in the problem's geometry.
-        target: (dim,) float64, the mean of the subtasks' targets, in the same geometry.
+        target: (dim,) float64, what is to be matched, in the same geometry.
         less_atoms: the pool as LESS compares it: nothing removed.
-        subtasks: (n_subtasks, dim) targets as LESS compares them.
+        subtasks: (n_subtasks, dim) targets as LESS compares them, times their relative weight.
         pinned: indices that must be chosen, ascending.
         caps: how many of a group may be chosen; pinned samples count.
         splits: parts of the validation examples, for the held-out match.
         tokens: (n_samples,) tokens per sample, for budgets in tokens.
         sources: (n_samples,) codes of the sources, for stratified draws.
-        n_examples: validation examples with a usable gradient.
+        n_examples: validation examples with a usable gradient; of the pool's mean, its samples.
         loaded_influence: (n_samples,) LESS's influence where the catalog has it already.
         settings: everything that was used to pose it, for the receipt.
     """
@@ -79,6 +79,19 @@ class Problem:
             return self.loaded_influence
         return self.less_atoms.products(self.subtasks).max(axis=1)
 
+    @cached_property
+    def most(self) -> int:
+        """The most samples that candidates, pins and caps allow.
+
+        Exact without caps and with one; with several, no selection is larger, but the caps
+        together may allow fewer.
+        """
+        usable = self.atoms.candidates.copy()
+        usable[self.pinned] = True
+        rows = np.flatnonzero(usable)
+        allowed = [int(_within(cap.groups[rows], cap.most).sum()) for cap in self.caps]
+        return min(allowed, default=len(rows))
+
     def first(self, order: np.ndarray, count: int) -> np.ndarray:
         """The pinned samples, then the first of an order that the caps allow, `count` in all.
 
@@ -87,9 +100,9 @@ class Problem:
             count: at most so many.
         """
         rest = order[~np.isin(order, self.pinned)]
-        if not self.caps:
-            return np.concatenate([self.pinned, rest])[:count].astype(np.int64)
         whole = np.concatenate([self.pinned, rest]).astype(np.int64)
+        if len(self.caps) > 1:
+            return _walk(whole, count, self.caps)
         for cap in self.caps:
             whole = whole[_within(cap.groups[whole], cap.most)]
         return whole[:count]
@@ -121,6 +134,26 @@ def _within(groups: np.ndarray, most: int) -> np.ndarray:
     allowed = np.empty(len(groups), bool)
     allowed[order] = np.arange(len(groups)) - start < most
     return allowed | (groups < 0)
+
+
+def _walk(order: np.ndarray, count: int, caps: Sequence[Cap]) -> np.ndarray:
+    """The first `count` of an order that no cap refuses; only those taken use up a cap.
+
+    One cap after the other would not do: a sample that the second refuses must not have used up
+    a place of the first.
+    """
+    taken: list[int] = []
+    used: list[dict[int, int]] = [{} for _ in caps]
+    for row in order.tolist():
+        if len(taken) >= count:
+            break
+        groups = [int(cap.groups[row]) for cap in caps]
+        met = list(zip(used, groups, caps, strict=True))
+        if all(group < 0 or seen.get(group, 0) < cap.most for seen, group, cap in met):
+            taken.append(row)
+            for seen, group, _ in met:
+                seen[group] = seen.get(group, 0) + 1
+    return np.array(taken, dtype=np.int64)
 
 
 def pose_array(matrix: np.ndarray, target: np.ndarray, *, pinned: Sequence[int] = ()) -> Problem:

@@ -4,8 +4,14 @@ To add a method, write a function of a Problem and a number of samples, and deco
 line of its docstring is its label on the page, in the help of the command and in the README.
 """
 
-from gtp_core.methods import pursuits, ranking  # noqa: F401  they fill the register
+from gtp_core.methods import pursuits, ranking  # noqa: F401  they fill the register, in this order
+
+# isort: split
+from gtp_core.methods import cover, greedy, hierarchical  # noqa: F401
+
+# isort: split
 from gtp_core.methods.budgets import parse_budget, samples_of
+from gtp_core.methods.choose import select, used_settings
 from gtp_core.methods.register import (
     FILLS,
     METHODS,
@@ -16,7 +22,6 @@ from gtp_core.methods.register import (
     label,
     method,
 )
-from gtp_core.methods.choose import select, used_settings
 
 __all__ = [
     "FILLS",

@@ -10,7 +10,7 @@ import numpy as np
 from gtp_core.atoms import Problem
 from gtp_core.errors import BudgetError, MethodError
 from gtp_core.methods.budgets import parse_budget, samples_of
-from gtp_core.methods.register import FILLS, METHODS, OnRound, Settings
+from gtp_core.methods.register import FILLS, METHODS, WEIGHTS, OnRound, Settings
 from gtp_core.pursuit import Selection, Stop
 
 
@@ -49,6 +49,7 @@ def select(
         selection = _select_tokens(problem, int(amount), method, settings, on_round)
     else:
         count = samples_of(budget, len(problem.tokens), int(problem.atoms.candidates.sum()))
+        count = _within_caps(problem, count, budget, unit)
         _check_pins(problem, count, budget)
         selection = METHODS[method](problem, count, settings, on_round)
     return replace(selection, settings=used_settings(problem, budget, method, settings))
@@ -58,8 +59,7 @@ def used_settings(
     problem: Problem, budget: str | int, method: str, settings: Settings
 ) -> dict[str, Any]:
     """Every value a selection depends on besides the store, defaults included."""
-    used = {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
-    return {**used, "weights": "non-negative"}
+    return {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
 
 
 def _select_tokens(
@@ -116,8 +116,24 @@ def _check(method: str, settings: Settings) -> None:
         value = getattr(settings, name)
         if not (isinstance(value, Integral) and int(value) >= least):
             raise MethodError(f"{name}={value!r}; it must be a whole number of at least {least}.")
-    if settings.fill not in FILLS:
-        raise MethodError(f"fill={settings.fill!r}; it must be one of {', '.join(FILLS)}.")
+    for name, known in (("fill", FILLS), ("weights", WEIGHTS)):
+        if getattr(settings, name) not in known:
+            raise MethodError(
+                f"{name}={getattr(settings, name)!r}; it must be one of {', '.join(known)}."
+            )
+
+
+def _within_caps(problem: Problem, count: int, budget: str | int, unit: str) -> int:
+    """A budget that the caps allow; one in samples that they do not is refused."""
+    if count <= problem.most:
+        return count
+    if unit == "%":
+        return problem.most
+    caps = " and ".join(f"{cap.most:,} per {cap.word}" for cap in problem.caps)
+    raise BudgetError(
+        f"budget={budget}; with at most {caps} there are {problem.most:,} samples to choose. "
+        "Lower the budget or raise the cap."
+    )
 
 
 def _check_pins(problem: Problem, count: int | None, budget: str | int) -> None:

@@ -11,6 +11,7 @@ from gtp_core.pursuit import Round, Selection, Stop, best_multiple, relative_res
 
 OnRound = Callable[[Round], bool | None]
 FILLS = ("none", "influence")
+WEIGHTS = ("non-negative", "uniform")
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,16 @@ class Settings:
         fill: what to do when fewer samples than the budget explain the target: `none`, or
             `influence` to top up with the best ranked of the rest.
         seed: of random choices.
+        weights: `non-negative`, fitted to the target, or `uniform`: the samples are chosen as
+            they will be trained when nobody weighs them.
     """
 
     ridge: float = 1.0
-    max_rounds: int = 30
+    max_rounds: int = 300
     tolerance: float = 1e-6
     fill: str = "none"
     seed: int = 0
+    weights: str = "non-negative"
 
 
 class Method(Protocol):
@@ -68,11 +72,19 @@ def label(name: str) -> str:
     return (METHODS[name].__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
-def equal_weights(problem: Problem, name: str, count: int, support: np.ndarray) -> Selection:
+def equal_weights(
+    problem: Problem,
+    name: str,
+    count: int,
+    support: np.ndarray,
+    *,
+    pruned: np.ndarray | None = None,
+    stop: Stop = Stop.RANKED,
+) -> Selection:
     """A selection whose weights are all the one number that fits the target best."""
     weight = best_multiple(problem.atoms.rows(support).astype(np.float64), problem.target)
     weights = np.full(len(support), weight)
-    return finish(problem, name, count, support, weights, stop=Stop.RANKED)
+    return finish(problem, name, count, support, weights, pruned=pruned, stop=stop)
 
 
 def finish(

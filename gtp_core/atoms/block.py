@@ -1,0 +1,139 @@
+"""Some atoms taken into memory as they are stored, and what an estimate asks of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gtp_core.trajectories import in_threads
+
+_ROWS_AT_ONCE = 512
+
+
+def remove(vectors: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
+    """Take a unit direction (n_checkpoints, width) out of trajectories (n, dim), per checkpoint."""
+    if direction is None or len(vectors) == 0:
+        return vectors
+    pieces = np.asarray(vectors, np.float64).reshape(len(vectors), *direction.shape)
+    along = np.einsum("ntd,td->nt", pieces, direction)
+    return (pieces - along[:, :, None] * direction).reshape(len(vectors), -1)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Atom i is, per checkpoint t, scale[t] * (rows[i, t] - along[i, t] * direction[t]).
+
+    Attributes:
+        rows: (m, n_checkpoints * width) float16 or float32.
+        scale: (n_checkpoints,) square roots of the step weights.
+        direction: (n_checkpoints, width) unit directions that are removed, or None.
+        along: (m, n_checkpoints) how much of each row lies along what is removed.
+        lengths: (m,) lengths of the atoms.
+    """
+
+    rows: np.ndarray
+    scale: np.ndarray
+    direction: np.ndarray | None
+    along: np.ndarray
+    lengths: np.ndarray
+
+    def products(self, vector: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
+        """<atom_i, vector> float64 of a vector (dim,), for all atoms or those at some places."""
+        free = remove(vector[None], self.direction)[0]
+        return _products(self._bits, self._scaled(free), places)
+
+    def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """weights @ atoms[places], (dim,) float64."""
+        from gtp_core import kernels
+
+        factor = np.asarray(weights, np.float64)
+        starts = range(0, len(places), _ROWS_AT_ONCE)
+        # Slices of fixed size, added in order: the same bytes for any number of threads.
+        partial = np.zeros((len(starts), self.rows.shape[1]))
+
+        def add(begin: int, end: int) -> None:
+            for first in range(begin, end, _ROWS_AT_ONCE):
+                last = min(first + _ROWS_AT_ONCE, end)
+                out = partial[first // _ROWS_AT_ONCE]
+                kernels.add_rows_wide(self._bits, places[first:last], factor[first:last], out)
+
+        in_threads(add, len(places), at_once=_ROWS_AT_ONCE)
+        total = partial.sum(axis=0)
+        return remove(self._scaled(total)[None], self.direction)[0]
+
+    def descend(
+        self,
+        places: np.ndarray,
+        weights: np.ndarray,
+        residual: np.ndarray,
+        penalty: float,
+        slack: float,
+        sweeps: int,
+    ) -> None:
+        """Lower 1/2 |residual|^2 + penalty/2 |weights|^2 in place, one weight after another."""
+        from gtp_core import kernels
+
+        pieces = residual.astype(np.float32).reshape(len(self.scale), -1)
+        kernels.descend_rows(
+            self._bits,
+            places,
+            self.scale,
+            self.along,
+            self.lengths**2,
+            weights,
+            pieces,
+            penalty,
+            slack,
+            sweeps,
+        )
+
+    def joined(self, other: "Block") -> "Block":
+        """The rows of both, these first."""
+        pairs = {n: [getattr(self, n), getattr(other, n)] for n in ("rows", "along", "lengths")}
+        return replace(self, **{name: np.concatenate(pair) for name, pair in pairs.items()})
+
+    def taken(self, places: np.ndarray) -> "Block":
+        """Some of the rows, in this order."""
+        return replace(
+            self,
+            rows=self.rows[places],
+            along=self.along[places],
+            lengths=self.lengths[places],
+        )
+
+    @property
+    def _bits(self) -> np.ndarray:
+        return self.rows.view(np.uint16) if self.rows.dtype == np.float16 else self.rows
+
+    def _scaled(self, vector: np.ndarray) -> np.ndarray:
+        return (vector.reshape(len(self.scale), -1) * self.scale[:, None]).ravel()
+
+
+def block_of(rows: np.ndarray, scale: np.ndarray, direction: np.ndarray | None) -> Block:
+    """Atoms from rows (m, n_checkpoints * width) as they are stored."""
+    bits = rows.view(np.uint16) if rows.dtype == np.float16 else rows
+    shape = (len(rows), len(scale))
+    along, squares = np.zeros(shape), np.empty(shape)
+    width = rows.shape[1] // len(scale)
+    for t in range(len(scale)):
+        columns = slice(t * width, (t + 1) * width)
+        if direction is not None:
+            vector = np.zeros(rows.shape[1])
+            vector[columns] = direction[t]
+            along[:, t] = _products(bits, vector)
+        for begin in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[begin : begin + _ROWS_AT_ONCE, columns].astype(np.float32)
+            squares[begin : begin + len(part), t] = np.einsum("ij,ij->i", part, part)
+    lengths = np.sqrt(np.maximum(squares - along**2, 0.0) @ np.asarray(scale) ** 2)
+    return Block(rows, np.asarray(scale, np.float64), direction, along, lengths)
+
+
+def _products(bits: np.ndarray, vector: np.ndarray, places: np.ndarray | None = None) -> np.ndarray:
+    from gtp_core import kernels
+
+    where = np.arange(len(bits)) if places is None else places
+    out = np.empty(len(where), np.float32)
+    narrow = np.ascontiguousarray(vector, np.float32)
+    in_threads(
+        lambda a, b: kernels.row_products(bits, where[a:b], narrow, out[a:b]), len(out), at_once=512
+    )
+    return out.astype(np.float64)

@@ -1,0 +1,132 @@
+"""Gradient Trajectory Pursuit in two steps: in every part of the pool, then among the winners."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gtp_core.atoms import ArrayAtoms, Atoms, Block, Problem, StoredAtoms, strongest
+from gtp_core.methods.pursuits import gtp
+from gtp_core.methods.register import OnRound, Settings, finish, method
+from gtp_core.methods.steps import top_up
+from gtp_core.pursuit import Round, Selection, Stop
+
+PART = 20_000  # candidates
+
+
+@method("gtp-hierarchical", passes="2 per round")
+def gtp_hierarchical(
+    problem: Problem,
+    count: int,
+    settings: Settings,
+    on_round: OnRound | None,
+) -> Selection:
+    """Pursue the target in parts of 20,000 samples, then among their winners (distributed GTP).
+
+    The hierarchical framework of Deng, Li, Li 2024: parts of consecutive rows, as a worker would
+    hold them, each choose up to the whole budget; pursuit among all they chose, and the pinned,
+    gives the answer. A round in a part reads that part only, so a round in all of them is one
+    pass, and a round among the winners is another. With one part this is `gtp`.
+    """
+    free = problem.atoms.candidates.copy()
+    free[problem.pinned] = False
+    parts = np.array_split(np.flatnonzero(free), max(1, -(-int(free.sum()) // PART)))
+    if len(parts) == 1:
+        return replace(gtp(problem, count, settings, on_round), method="gtp-hierarchical")
+    heard = _Listener(on_round)
+    bare = replace(settings, fill="none")
+    met = problem.pinned
+    for part in parts:
+        if not heard.cancelled:
+            won = gtp(_limited(problem, part, problem.pinned[:0]), count, bare, heard)
+            met = np.union1d(met, won.support)
+    final = gtp(_limited(problem, met, problem.pinned), count, bare, heard)
+    filled = top_up(problem, final.support, count if settings.fill == "influence" else 0)
+    support = np.concatenate([final.support, filled])
+    return finish(
+        problem,
+        "gtp-hierarchical",
+        count,
+        support,
+        np.concatenate([final.weights, np.zeros(len(filled))]),
+        n_filled=len(filled),
+        rounds=final.rounds,
+        pruned=np.setdiff1d(met, support),
+        stop=Stop.CANCELLED if heard.cancelled else final.stop,
+    )
+
+
+@dataclass
+class _Listener:
+    """Hands rounds on; a cancellation ends the pursuits that follow after their first round."""
+
+    on_round: OnRound | None
+    cancelled: bool = False
+
+    def __call__(self, done: Round) -> bool:
+        wish = bool(self.on_round(done)) if self.on_round else False
+        self.cancelled = self.cancelled or wish
+        return self.cancelled
+
+
+def _limited(problem: Problem, chosen: np.ndarray, pinned: np.ndarray) -> Problem:
+    """The same problem, where only these samples may be chosen."""
+    candidates = np.zeros(problem.atoms.n_samples, bool)
+    candidates[chosen] = True
+    return replace(problem, atoms=RestrictedAtoms(problem.atoms, candidates), pinned=pinned)
+
+
+@dataclass(frozen=True)
+class RestrictedAtoms:
+    """The same atoms under the same indices, of which only some may be chosen.
+
+    A pass reads the rows from the first to the last of them; products with others are zero.
+
+    Attributes:
+        atoms: all of them.
+        candidates: (n_samples,) bool.
+    """
+
+    atoms: Atoms
+    candidates: np.ndarray
+
+    @property
+    def n_samples(self) -> int:
+        return self.atoms.n_samples
+
+    @property
+    def dim(self) -> int:
+        return self.atoms.dim
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        index = np.flatnonzero(self.candidates)
+        if len(index) == 0:
+            return np.zeros((self.n_samples, len(vectors)), np.float32)
+        begin, end = int(index[0]), int(index[-1]) + 1
+        inside = _between(self.atoms, begin, end).products(vectors)
+        return np.pad(inside, ((begin, self.n_samples - end), (0, 0)))
+
+    def strongest(self, residual: np.ndarray, count: int) -> np.ndarray:
+        return strongest(self.products(residual[None])[:, 0], self.candidates, count)
+
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        return self.atoms.rows(index)
+
+    def block(self, index: np.ndarray) -> Block:
+        return self.atoms.block(index)
+
+
+def _between(atoms: Atoms, begin: int, end: int) -> Atoms:
+    """A view of consecutive rows, counted from `begin`."""
+    candidates = atoms.candidates[begin:end]
+    if isinstance(atoms, ArrayAtoms):
+        return replace(atoms, matrix=atoms.matrix[begin:end], candidates=candidates)
+    if isinstance(atoms, StoredAtoms):
+        whole = atoms.trajectories
+        starts = np.cumsum([0] + [len(rows) for rows in whole.parts[0]])
+        cuts = [(max(begin - s, 0), max(end - s, 0)) for s in starts[:-1].tolist()]
+        views = tuple(
+            tuple(rows[a:b] for rows, (a, b) in zip(parts, cuts, strict=True))
+            for parts in whole.parts
+        )
+        return replace(atoms, trajectories=replace(whole, parts=views), candidates=candidates)
+    raise TypeError(f"no view of consecutive rows of {type(atoms).__name__}")

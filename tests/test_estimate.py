@@ -1,0 +1,279 @@
+"""Promises of gtp_core.estimate: few atoms or many, the same exact weights and the same bytes."""
+
+import threading
+
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+from threadpoolctl import threadpool_info
+
+from gtp_core import trajectories
+from gtp_core.atoms import ArrayAtoms, pose
+from gtp_core.estimate import EXACT, ProductsKept, RowsKept, on_one_thread, places_of
+from gtp_core.trajectories import Trajectories
+
+BOTH = pytest.mark.parametrize("kind", [ProductsKept, RowsKept])
+GEOMETRIES = pytest.mark.parametrize("direction", ["removed", "kept"])
+
+
+def atoms_of(matrix: np.ndarray) -> ArrayAtoms:
+    return ArrayAtoms(matrix, np.ones(len(matrix), bool))
+
+
+def coherent(seed: int, m: int = 80, dim: int = 50):
+    """Unit atoms that all lean one way, float32 exactly, and a target among them."""
+    generator = np.random.default_rng(seed)
+    matrix = generator.standard_normal((m, dim)) + generator.standard_normal(dim)
+    matrix = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    return matrix.astype(np.float64), matrix[:10].sum(0) + 0.3 * generator.standard_normal(dim)
+
+
+def working_of(kind, matrix, target, ridge=0.1):
+    working = kind(atoms_of(matrix), target, ridge)
+    working.admit(np.arange(len(matrix)))
+    return working
+
+
+def exact(rows, target, ridge):
+    columns = np.vstack([rows.T, np.sqrt(ridge) * np.eye(len(rows))])
+    return nnls(columns, np.concatenate([target, np.zeros(len(rows))]), maxiter=10000)[0]
+
+
+def fit_of(rows, target, ridge, weights):
+    left = target - weights @ rows
+    return 0.5 * left @ left + 0.5 * ridge * weights @ weights
+
+
+# --- the same weights ------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("ridge", [0.03, 1.0, 30.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_are_those_of_nnls_to_the_promised_gradient(kind, seed, ridge):
+    matrix, target = coherent(seed)
+    start = np.random.default_rng(seed).uniform(-1, 1, len(matrix))
+    places = np.random.default_rng(seed).permutation(len(matrix))[:60]
+    for guess in (np.zeros(60), start[:60]):
+        weights = working_of(kind, matrix, target, ridge).estimate(places, guess)
+        rows, wanted = matrix[places], exact(matrix[places], target, ridge)
+        room = (2 * EXACT if kind is RowsKept else 1e-8) * np.abs(rows @ target).max()
+        gradient = ridge * weights - rows @ (target - weights @ rows)
+        assert (weights >= 0).all()
+        assert gradient.min() >= -room
+        assert np.abs(gradient[weights > 0]).max(initial=0) <= room
+        # By strong convexity a gradient this small leaves weights no farther than it over ridge.
+        assert np.linalg.norm(weights - wanted) <= np.sqrt(60) * room / ridge + 1e-9
+
+
+@GEOMETRIES
+@pytest.mark.parametrize("ridge", [0.02, 1.0])
+def test_stored_rows_meet_the_optimality_conditions(catalog, direction, ridge):
+    problem = pose(catalog, "maths", common_direction=direction)
+    index = np.flatnonzero(problem.atoms.candidates)
+    working = RowsKept(problem.atoms, problem.target, ridge)
+    working.admit(index)
+    weights = working.estimate(np.arange(len(index)), np.zeros(len(index)))
+    rows = problem.atoms.rows(index).astype(np.float64)
+    gradient = ridge * weights - rows @ (problem.target - weights @ rows)
+    room = 2 * EXACT * np.abs(rows @ problem.target).max()
+    assert weights.max() > 0
+    assert weights.min() >= 0
+    assert gradient.min() >= -room
+    assert np.abs(gradient[weights > 0]).max() <= room
+
+
+@BOTH
+def test_exact_duplicates_without_ridge_fit_as_well_as_nnls(kind):
+    matrix, target = coherent(1, 20, 60)
+    doubled = np.vstack([matrix, matrix, matrix[:5]])
+    weights = working_of(kind, doubled, target, 0.0).estimate(np.arange(45), np.full(45, 0.1))
+    best = fit_of(matrix, target, 0.0, exact(matrix, target, 0.0))
+    assert weights.min() >= 0
+    assert fit_of(doubled, target, 0.0, weights) <= best + 1e-6 * target @ target
+
+
+@BOTH
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_atoms_of_zeros_have_no_say(kind, ridge):
+    matrix, target = coherent(2, 12)
+    mixed = np.vstack([matrix, np.zeros((3, matrix.shape[1]))])
+    weights = working_of(kind, mixed, target, ridge).estimate(np.arange(15), np.full(15, 0.5))
+    alone = working_of(kind, matrix, target, ridge).estimate(np.arange(12), np.full(12, 0.5))
+    assert np.allclose(weights[:12], alone, atol=1e-4)
+    assert np.isfinite(weights).all()
+    nothing = working_of(kind, np.zeros((3, 4)), np.ones(4), ridge)
+    assert np.isfinite(nothing.estimate(np.arange(3), np.ones(3))).all()
+    assert nothing.combine(np.arange(3), np.ones(3)).tolist() == [0.0] * 4
+
+
+@BOTH
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_nothing_at_all_is_a_case_too(kind, ridge):
+    matrix, target = coherent(3, 6)
+    none = np.empty(0, np.int64)
+    for working in (
+        kind(atoms_of(matrix), target, ridge),
+        working_of(kind, matrix, target, ridge),
+    ):
+        assert working.estimate(none, np.zeros(0)).shape == (0,)
+        assert working.combine(none, np.zeros(0)).tolist() == [0.0] * len(target)
+        assert working.exchanges(none, np.zeros(0)) == []
+        assert len(working.proxies(target)) == len(working.index)
+        working.admit(none)
+        working.keep(none)
+        assert (len(working.index), len(working.proxies(target))) == (0, 0)
+
+
+# --- places ----------------------------------------------------------------------------------
+
+
+@BOTH
+def test_places_follow_whoever_comes_and_goes(kind):
+    matrix, target = coherent(4)
+    working = kind(atoms_of(matrix), target, 0.1)
+    working.admit(np.array([9, 3, 40]))
+    working.admit(np.array([3, 7, 9, 1]))
+    assert working.index.tolist() == [9, 3, 40, 7, 1]
+    working.keep(np.array([4, 0, 2]))
+    working.admit(np.array([40, 3]))
+    assert working.index.tolist() == [1, 9, 40, 3]
+    assert places_of(working, np.array([3, 1, 40])).tolist() == [3, 0, 2]
+    assert np.allclose(working.proxies(target), matrix[working.index] @ target, rtol=1e-5)
+    places, ones = np.array([3, 0]), np.array([2.0, 5.0])
+    assert np.allclose(working.combine(places, ones), ones @ matrix[[3, 1]])
+    weights = working.estimate(np.arange(4), np.zeros(4))
+    assert np.allclose(weights, exact(matrix[working.index], target, 0.1), atol=1e-5)
+
+
+# --- rows as they are stored -----------------------------------------------------------------
+
+
+@GEOMETRIES
+def test_a_block_computes_as_the_dense_atoms_do(catalog, direction):
+    """Three checkpoints of unequal step sizes, a direction removed at each or none."""
+    atoms = pose(catalog, "maths", common_direction=direction).atoms
+    index = np.flatnonzero(atoms.candidates)
+    dense, block = atoms.rows(index).astype(np.float64), atoms.block(index)
+    generator = np.random.default_rng(0)
+    vector = generator.standard_normal(atoms.dim)
+    places = generator.permutation(len(index))[:20]
+    weights = generator.standard_normal(20)
+    assert block.rows.dtype == np.float16
+    assert len(set(block.scale)) == 3
+    assert np.allclose(block.lengths, np.linalg.norm(dense, axis=1), atol=1e-6)
+    assert np.allclose(block.products(vector), dense @ vector, atol=1e-5)
+    assert np.allclose(block.products(vector, places), dense[places] @ vector, atol=1e-5)
+    assert np.allclose(block.combine(places, weights), weights @ dense[places], atol=1e-6)
+
+
+@GEOMETRIES
+def test_descent_takes_the_steps_of_the_dense_atoms(catalog, direction):
+    problem = pose(catalog, "maths", common_direction=direction)
+    index = np.flatnonzero(problem.atoms.candidates)
+    dense, block = problem.atoms.rows(index).astype(np.float64), problem.atoms.block(index)
+    places = np.random.default_rng(1).permutation(len(index))[:30]
+    weights = np.full(30, 0.02)
+    wanted, residual = weights.copy(), problem.target - weights @ dense[places]
+    block.descend(places, weights, residual.copy(), 0.1, 0.0, 3)
+    for position in list(range(30)) * 3:
+        row = dense[places[position]]
+        step = (row @ residual - 0.1 * wanted[position]) / (row @ row + 0.1)
+        step = max(step, -wanted[position])
+        wanted[position] += step
+        residual -= step * row
+    assert np.allclose(weights, wanted, atol=1e-6)
+
+
+@GEOMETRIES
+def test_joined_and_taken_blocks_are_the_block_of_those_rows(catalog, direction):
+    atoms = pose(catalog, "maths", common_direction=direction).atoms
+    index = np.flatnonzero(atoms.candidates)
+    order = np.random.default_rng(2).permutation(25)
+    found = atoms.block(index[:10]).joined(atoms.block(index[10:25])).taken(order)
+    wanted = atoms.block(index[:25][order])
+    for name in ("rows", "scale", "along", "lengths"):
+        assert getattr(found, name).tobytes() == getattr(wanted, name).tobytes()
+
+
+# --- exchanges -------------------------------------------------------------------------------
+
+
+def free(matrix, target, ridge, index):
+    """The lowest objective on some atoms whatever the signs, and its weights."""
+    rows = matrix[index]
+    weights = np.linalg.solve(rows @ rows.T + ridge * np.eye(len(rows)), rows @ target)
+    return fit_of(rows, target, ridge, weights), weights
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_exchanges_are_the_best_of_all_single_ones(seed):
+    """Exact where every weight stays positive; others count as leaving for nothing."""
+    generator = np.random.default_rng(seed)
+    matrix, ridge = np.abs(generator.standard_normal((14, 10))) + 2 * np.eye(14, 10), 0.5
+    target, support = matrix.sum(0), [0, 2, 5, 7]
+    now, weights = free(matrix, target, ridge, support)
+    assert weights.min() > 0
+    wins = {}
+    for j in set(range(14)) - set(support):
+        joined, after = free(matrix, target, ridge, [*support, j])
+        for i, leaver in enumerate(support):
+            rest = [*(s for s in support if s != leaver), j]
+            left = free(matrix, target, ridge, rest)[0] if after[i] > 0 else joined
+            wins[j] = max(wins.get(j, (-np.inf, i)), (now - left, i), key=lambda pair: pair[0])
+    rows = matrix @ (target - weights @ matrix[support])
+    best = sorted(((w, j, i) for j, (w, i) in wins.items() if w > 0 and rows[j] > 0), reverse=True)
+    found = working_of(ProductsKept, matrix, target, ridge).exchanges(np.array(support), weights)
+    assert len(best) > 0
+    assert [(i, j) for i, j, _ in found] == [(i, j) for _, j, i in best[:8]]
+    assert np.allclose([w for *_, w in found], [w for w, *_ in best[:8]])
+
+
+# --- threads ---------------------------------------------------------------------------------
+
+
+def admitted(kind, matrix, target):
+    working = kind(atoms_of(matrix), target, 0.1)
+    working.admit(np.arange(700))
+    working.admit(np.arange(len(matrix)))
+    return working
+
+
+def test_any_number_of_threads_gives_the_same_bytes(monkeypatch):
+    matrix, target = coherent(5, 1300, 24)
+    stored = Trajectories(((matrix.astype(np.float16).repeat(8, 0),),) * 2, np.array([0.3, 0.7]))
+
+    def work(cores):
+        monkeypatch.setattr(trajectories, "_cores", lambda: cores)
+        few, many = (admitted(kind, matrix, target) for kind in (ProductsKept, RowsKept))
+        weights = many.estimate(np.arange(len(matrix)), np.zeros(len(matrix)))
+        passes = stored.products(np.tile(target, 2)[None])
+        return [a.tobytes() for a in (few._gram, weights, many.proxies(target), passes)]
+
+    assert work(1) == work(2) == work(3)
+
+
+def blas_threads() -> list[int]:
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def test_overlapping_calls_restore_the_threads_of_blas():
+    """The first to come ends first, then the other way round, then one within another."""
+    work = on_one_thread(lambda begun, end: (begun.set(), end.wait(10), blas_threads())[2])
+    on_one_thread(blas_threads)()  # its libraries are loaded now
+    before = blas_threads()
+    for first in (0, 1):
+        events = [(threading.Event(), threading.Event()) for _ in range(2)]
+        calls = [threading.Thread(target=work, args=pair) for pair in events]
+        for call, (begun, _) in zip(calls, events, strict=True):
+            call.start()
+            assert begun.wait(10)
+        for which in (first, 1 - first):
+            assert set(blas_threads()) == {1}
+            events[which][1].set()
+            calls[which].join(10)
+        assert blas_threads() == before
+    assert set(on_one_thread(on_one_thread(blas_threads))()) == {1}
+    with pytest.raises(ZeroDivisionError):
+        on_one_thread(lambda: 1 / 0)()
+    assert blas_threads() == before
