@@ -7,7 +7,6 @@ spreadsheet would run as a formula get an apostrophe in front.
 import hashlib
 import io
 import json
-import shlex
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import polars as pl
 
 from gtp_core.catalog import Catalog
 from gtp_core.errors import ExportError
+from gtp_core.report.rebuild import rebuild_command, rebuild_files
 from gtp_core.store import to_json, write_json, written_whole
 
 RECEIPT = ".receipt.json"
@@ -164,16 +164,16 @@ def export_run(
     path = Path(path)
     receipt_path = _receipt_path(path, overwrite=overwrite)
     export = render(catalog, run_id, file_format, order=order, weights=weights, name=path.name)
+    run, tables = catalog.read_run(run_id)
     try:
         if file_format == "hf":
             _write_folder(path, export.content)
         else:
             with written_whole(path) as temporary:
                 temporary.write_bytes(export.content)
-        for flag in ("pins", "bans"):
-            if ids := export.receipt["run"]["settings"][flag]:
-                with written_whole(path.with_name(f"{path.name}.{flag}.txt")) as temporary:
-                    temporary.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
+        for flag, ids in rebuild_files(run, tables["selection"]).items():
+            with written_whole(path.with_name(f"{path.name}.{flag}.txt")) as temporary:
+                temporary.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
         write_json(receipt_path, export.receipt)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -244,27 +244,6 @@ def _receipt(
         "rebuild": rebuild_command(catalog, run, name),
         "versions": {package: version(package) for package in _PACKAGES},
     }
-
-
-def rebuild_command(catalog: Catalog, run: dict[str, Any], name: str) -> str:
-    """The `select` command that makes this run again.
-
-    It leaves the edit log aside: the pins and bans of the run are in `name.pins.txt` and
-    `name.bans.txt`, which are written beside the export when there are any.
-    """
-    settings = run["settings"]
-    words = ["python", "-m", "gtp_core", "select", str(catalog.store.folder)]
-    words += ["--task", run["task"], "--budget", run["budget"], "--method", run["method"]]
-    words += ["--ridge", str(settings["ridge"]), "--seed", str(settings["seed"])]
-    words += ["--common-direction", settings["common_direction"], "--fill", settings["fill"]]
-    words += ["--max-rounds", str(settings["max_rounds"])]
-    if settings["where"]:
-        words.append(f"--where={settings['where']}")  # it may begin with a minus
-    words.append("--ignore-edits")
-    for flag in ("pin", "ban"):
-        if settings[f"{flag}s"]:
-            words += [f"--{flag}", f"{name}.{flag}s.txt"]
-    return shlex.join(words)
 
 
 def _write_folder(path: Path, content: bytes) -> None:

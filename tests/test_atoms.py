@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gtp_core.atoms import ArrayAtoms, StoredAtoms, pose, pose_array, remove, strongest
-from gtp_core.atoms.posing import _half
+from gtp_core.atoms.aims import _half
 from gtp_core.catalog import open_catalog
 from gtp_core.errors import CatalogError, TaskError
 from gtp_core.pursuit import pursue

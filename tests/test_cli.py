@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from conftest import build_store, edit_manifest
 
-from gtp_core import cli
+import gtp_core
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
-from gtp_core.cli import VERBS, main
+from gtp_core.cli import VERBS, main, stores
 from gtp_core.methods import METHODS, Settings, label, select
 from gtp_core.pursuit import Stop
 from gtp_core.report import save
 
-ROOT = Path(cli.__file__).resolve().parent.parent
+ROOT = Path(gtp_core.__file__).resolve().parent.parent
 CONTRACT = {
     *("run", "method", "task", "budget", "n_selected", "sample_ids", "weights"),
     *("residual_weighted", "residual_as_trained", "held_out", "residuals", "stop", "seconds"),
@@ -29,6 +29,7 @@ BEYOND = {"n_filled", "store_digest"}  # what `select --json` says beside the co
 SETTINGS = {
     *("task", "budget", "method", "ridge", "max_rounds", "tolerance", "fill", "seed", "weights"),
     *("subtasks", "common_direction", "where", "pins", "bans", "n_splits", "split_seed"),
+    *("subtask_weights", "checkpoints", "caps"),
 }
 
 
@@ -218,6 +219,128 @@ def test_the_same_command_is_the_same_run(document, folder, tmp_path):
         assert catalog.list_runs() == [one["run"]]
 
 
+def test_caps_tasks_and_checkpoints_reach_the_run(document, folder, tmp_path):
+    words = ("--task", "maths", "--task", "dates=2", "--budget", "6", "--method", "top-k")
+    words += ("--checkpoint", "step-0=0", "--checkpoint", "step-10=2.5")
+    words += ("--subtask-weight", "sums=2", "--subtask-weight", "maths/units=0")
+    words += ("--cap-source", "2", "--one-per-duplicate", "--tolerance", "0.5")
+    answer = document("select", folder, *words, "--workspace", tmp_path)
+    told = {"checkpoints": {"step-0": 0, "step-10": 2.5}, "caps": {"duplicate": 1, "source": 2}}
+    told |= {"subtask_weights": {"maths/sums": 2, "maths/units": 0}, "task": "maths=1,dates=2"}
+    told |= {"tolerance": 0.5}
+    assert {key: answer["settings"][key] for key in told} == told
+    assert answer["task"] == "maths=1,dates=2"
+    assert answer["held_out"]["splits"] == 10
+    with closing(open_catalog(folder, workspace=tmp_path)) as catalog:
+        sources = catalog.texts(catalog.rows_of(answer["sample_ids"]))["source"]
+        assert sources.value_counts()["count"].to_list() == [2, 2, 2]
+        assert catalog.ask("SELECT task FROM runs")["task"].to_list() == [answer["task"]]
+
+
+def test_the_pool_as_target_says_what_became_of_its_direction(gtp, document, folder, tmp_path):
+    words = ("select", folder, "--task", "pool:mean", "--budget", "6", "--workspace", tmp_path)
+    answer = document(*words)
+    assert answer["settings"]["common_direction"] == "kept"
+    assert answer["run"].startswith("gtp-pool-mean-6-")
+    assert answer["held_out"]["splits"] == 10
+    assert "common direction kept: " in gtp(*words)[1]
+
+
+# --- lists that someone else chose -----------------------------------------------------------
+
+
+@pytest.fixture
+def theirs(folder, tmp_path, document):
+    """`theirs(text, *words)`: the run of a list with that content."""
+
+    def run(text, *words):
+        path = tmp_path / "theirs"
+        path.write_text(text, encoding="utf-8")
+        words = ("--task", "maths", "--ids", path, *words, "--workspace", tmp_path)
+        return document("select", folder, *words)
+
+    return run
+
+
+IDS = ["id-0044", "id-0002", "id-0030"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id-0044\n id-0002 \r\n\nid-0030",
+        "\n".join(json.dumps({"sample_id": i, "x": [1]}) for i in IDS),
+        json.dumps({"sample_ids": IDS, "file": "x"}, indent=1),
+    ],
+)
+def test_a_list_is_a_run_with_equal_weights(theirs, text, folder, tmp_path):
+    answer = theirs(text)
+    assert set(answer) == CONTRACT | BEYOND
+    assert answer["sample_ids"] == IDS
+    assert len(set(answer["weights"])) == 1
+    assert answer["residual_weighted"] == pytest.approx(answer["residual_as_trained"])
+    assert answer["residual_weighted"] <= 1
+    assert (answer["method"], answer["budget"], answer["held_out"]) == ("ids", "3", None)
+    assert set(answer["settings"]) >= {"task", "common_direction", "weights", "ids_sha256", "name"}
+    assert answer["settings"]["n_splits"] == 0
+    assert answer["run"].startswith("ids-maths-3-")
+    with closing(open_catalog(folder, workspace=tmp_path)) as catalog:
+        assert catalog.list_runs() == [answer["run"]]
+        chosen = catalog.ask("SELECT count(*) AS n FROM verdicts WHERE verdict = 'chosen'")
+        assert chosen["n"].item() == 3
+        assert catalog.ask("SELECT held_out_match FROM runs")["held_out_match"].to_list() == [None]
+
+
+def test_a_list_of_one_sample_as_json(theirs):
+    assert theirs('{"sample_id": "id-0005"}')["sample_ids"] == ["id-0005"]
+
+
+def test_other_lists_and_other_names_are_other_runs(theirs):
+    runs = [theirs("id-0044"), theirs("id-0002"), theirs("id-0002", "--name", "less-v1.5")]
+    runs += [theirs("id-0044\nid-0002"), theirs("id-0002\nid-0044")]
+    runs += [theirs("id-0044", "--common-direction", "kept")]
+    assert len({run["run"] for run in runs}) == len(runs)
+    assert runs[2]["run"].startswith("ids-less-v1.5-maths-1-")
+    assert theirs("id-0044")["run"] == runs[0]["run"]
+
+
+def test_a_list_says_so_in_words(gtp, folder, tmp_path):
+    path = tmp_path / "theirs"
+    path.write_text("\n".join(IDS), encoding="utf-8")
+    words = ("select", folder, "--task", "maths", "--ids", path, "--workspace", tmp_path)
+    status, out, err = gtp(*words)
+    assert (status, err) == (0, "")
+    assert "3 samples as listed" in out
+    assert "held-out match not known" in out
+    assert "fewer than two" not in out
+
+
+def test_a_list_is_compared_with_a_run(gtp, document, theirs, folder, tmp_path):
+    words = ("--task", "maths", "--budget", "6", "--checkpoint", "step-0=0")
+    mine = document("select", folder, *words, "--workspace", tmp_path)
+    listed = theirs("\n".join([*mine["sample_ids"][:3], "id-0044", "id-0030"]))
+    for ids in ((mine["run"], listed["run"]), (listed["run"], mine["run"])):
+        answer = document("compare", folder, *ids, "--workspace", tmp_path)
+        assert answer["overlap"]["both"] >= 3
+        assert [answer[side]["run"] for side in "ab"] == [*ids]
+        assert gtp("compare", folder, *ids, "--workspace", tmp_path)[0] == 0
+
+
+def test_a_run_older_than_a_setting_can_be_compared(document, folder, tmp_path):
+    words = ("--task", "dates", "--budget", "5", "--workspace", tmp_path)
+    run = document("select", folder, *words)["run"]
+    (path,) = tmp_path.glob(f"*/runs/{run}/run.json")
+    document_of = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("checkpoints", "subtask_weights", "caps"):
+        del document_of["settings"][name]
+    path.write_text(json.dumps(document_of), encoding="utf-8")
+    answer = document("compare", folder, run, run, "--workspace", tmp_path)
+    assert answer["overlap"]["jaccard"] == 1.0
+    out = tmp_path / "out.jsonl"
+    receipt = document("export", folder, run, "--out", out, "--workspace", tmp_path)
+    assert "--ridge 1.0" in receipt["rebuild"]
+
+
 # --- compare, export, inspect ----------------------------------------------------------------
 
 
@@ -313,6 +436,8 @@ def test_sql_answers_are_json_whatever_they_hold(document, folder):
 
 SELECT = ("select", "{store}", "--task", "maths", "--budget", "5")
 
+LIST = ("select", "{store}", "--task", "maths", "--ids")
+
 
 def change(*words) -> tuple[str, ...]:
     """SELECT with some of its words replaced or added, by flag."""
@@ -330,6 +455,7 @@ BAD = {
     "unknown verb": ("sellect", "{store}"),
     "unknown flag": (*SELECT, "--bugdet", "5"),
     "no task": ("select", "{store}", "--budget", "5"),
+    "no budget": ("select", "{store}", "--task", "maths"),
     "path that is no store": ("inspect", "{tmp}"),
     "path of a file": ("inspect", "{store}/manifest.json"),
     "missing path": ("inspect", "{tmp}/nowhere"),
@@ -371,6 +497,42 @@ BAD = {
     "more pins than budget": change("--pin", "{many}", "--budget", "2"),
     "pinned and banned": change("--pin", "{one}", "--ban", "{one}"),
     "everything banned": change("--ban", "{all}"),
+    "task named twice": (*SELECT, "--task", "maths"),
+    "task of weight 0": change("--task", "maths=0,dates=1"),
+    "pool without its direction": change("--task", "pool:mean", "--common-direction", "removed"),
+    "unknown checkpoint": change("--checkpoint", "step-1=2"),
+    "checkpoint without a number": change("--checkpoint", "step-10"),
+    "checkpoint of letters": change("--checkpoint", "step-10=x"),
+    "checkpoint below 0": change("--checkpoint", "step-10=-1"),
+    "checkpoint told twice": (*change("--checkpoint", "step-10=1"), "--checkpoint", "step-10=2"),
+    "unknown subtask": change("--subtask-weight", "sum=2"),
+    "subtask nan": change("--subtask-weight", "sums=nan"),
+    "subtask without a name": change("--subtask-weight", "2"),
+    "cap of 0": change("--cap-source", "0"),
+    "cap of letters": change("--cap-source", "few"),
+    "cap below the pins": change("--cap-source", "1", "--pin", "{many}"),
+    "cap per cluster without clusters": change("--cap-cluster", "1"),
+    "method that is a list": change("--method", "ids"),
+    "name without a list": change("--name", "theirs"),
+    "list and budget": change("--ids", "{one}"),
+    "list and method": (*LIST, "{one}", "--method", "gtp"),
+    "list and ridge": (*LIST, "{one}", "--ridge", "0"),
+    "list and seed": (*LIST, "{one}", "--seed", "0"),
+    "list and filter": (*LIST, "{one}", "--where", "true"),
+    "list and pins": (*LIST, "{one}", "--pin", "{one}"),
+    "list and bans": (*LIST, "{one}", "--ban", "{many}"),
+    "list and cap": (*LIST, "{one}", "--cap-source", "9"),
+    "list and one of each": (*LIST, "{one}", "--one-per-duplicate"),
+    "list that is not there": (*LIST, "{tmp}/nowhere"),
+    "list that is no text": (*LIST, "{binary}"),
+    "list of nothing": (*LIST, "{nothing}"),
+    "list of strangers": (*LIST, "{unknown}"),
+    "list of invalid samples": (*LIST, "{invalid}"),
+    "list that repeats": (*LIST, "{twice}"),
+    "list of records without ids": (*LIST, "{records}"),
+    "list of numbers": (*LIST, "{numbers}"),
+    "name that leaves the folder": (*LIST, "{one}", "--name", "../x"),
+    "empty name": (*LIST, "{one}", "--name", ""),
     "where is no SQL": change("--where", "source = "),
     "where is another statement": change("--where", "true; DROP TABLE samples"),
     "where names no column": change("--where", "colour = 'red'"),
@@ -408,7 +570,9 @@ def named(folder, run, tmp_path) -> dict[str, str]:
     """What the braces in BAD stand for."""
     ids = [f"id-{row:04d}" for row in range(60)]
     lists = {"unknown": ["nobody"], "invalid": [ids[7]], "one": ids[:1], "all": ids}
-    lists["many"] = ids[:5]
+    lists |= {"many": ids[:5], "twice": [ids[3], ids[0], ids[3]], "nothing": ["", " "]}
+    lists["records"] = ['{"sample_id": "id-0001"}', '{"id": "id-0002"}']
+    lists["numbers"] = ['{"sample_ids": [1, 2]}']
     for name, lines in lists.items():
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
@@ -490,7 +654,7 @@ def test_bugs_stay_bare(folder, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli, "store_facts", broken)
+    monkeypatch.setattr(stores, "store_facts", broken)
     with pytest.raises(ZeroDivisionError):
         main(["inspect", str(folder)])
 
@@ -499,7 +663,7 @@ def test_an_interrupt_says_so(folder, monkeypatch, gtp):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "store_facts", interrupted)
+    monkeypatch.setattr(stores, "store_facts", interrupted)
     status, out, err = gtp("inspect", folder)
     assert (status, out) == (130, "")
     assert is_one_sentence(err)

@@ -22,7 +22,7 @@ from gtp_core.cli import main
 from gtp_core.errors import ExportError, RunError
 from gtp_core.export import FORMATS, export_run, rebuild_command, receipt_bytes, render
 from gtp_core.methods import METHODS, Settings, select
-from gtp_core.report import save
+from gtp_core.report import given, save
 
 LONG = "lang " * 40_000
 TEXTS = [
@@ -255,6 +255,12 @@ REBUILT = [
     "--budget 6 --common-direction kept --where \"source <> 'flan' AND -n_tokens < -9\"",
     "--budget 6 --where='-n_tokens < -9'",
     "--budget 6 --pin {folder}/pins.txt --ban {folder}/bans.txt",
+    "--budget 6 --method top-k --cap-source 2 --one-per-duplicate --pin {folder}/pins.txt",
+    "--budget 6 --task dates=0.3 --tolerance 0.25",
+    "--budget 6 --checkpoint step-10=0 --checkpoint step-0=0.1 --subtask-weight maths/sums=0.7",
+    "--budget 6 --task pool:mean",
+    "--ids {folder}/pins.txt --name theirs --checkpoint step-10=0",
+    "--ids {folder}/pins.txt --common-direction kept",
 ]
 
 
@@ -288,8 +294,18 @@ def test_the_command_on_the_receipt_chooses_the_same(
 def test_the_command_names_every_setting_that_a_flag_can_set(saved):
     catalog, run_id = saved
     words = shlex.split(rebuild_command(catalog, catalog.read_run(run_id)[0], "out.jsonl"))
-    for flag in ("--task", "--budget", "--method", "--ridge", "--seed", "--fill", "--max-rounds"):
+    dials = [f"--{name.replace('_', '-')}" for name in vars(Settings())]
+    for flag in ("--task", "--budget", "--method", *dials):
         assert flag in words
+
+
+def test_a_list_lies_beside_its_export_in_its_own_order(own_catalog, tmp_path):
+    listed = ["id-0030", "id-0002", "id-0044"]
+    posed = pose(own_catalog, "maths")
+    run = save(own_catalog, posed, given(own_catalog, posed, listed), None)
+    export_run(own_catalog, run["run"], tmp_path / "out", file_format="ids", order="pool")
+    assert (tmp_path / "out").read_text().split() == sorted(listed)
+    assert (tmp_path / "out.ids.txt").read_text().split() == listed
 
 
 def test_a_record_of_two_lines_is_no_json_line(small_store, tmp_path):

@@ -8,6 +8,7 @@ from gtp_core.report.compare import (
     source_mix,
     text_duplicates,
 )
+from gtp_core.report.given import GIVEN, given, read_ids
 from gtp_core.report.health import (
     Check,
     checks,
@@ -53,6 +54,7 @@ from gtp_core.report.words import (
 )
 
 __all__ = [
+    "GIVEN",
     "LOW_RELIABILITY",
     "VERDICTS",
     "Check",
@@ -69,6 +71,7 @@ __all__ = [
     "fill_sentence",
     "findings",
     "from_path",
+    "given",
     "held_out",
     "highlights",
     "length_bias",
@@ -77,6 +80,7 @@ __all__ = [
     "overlap",
     "path_budgets",
     "prepare_path",
+    "read_ids",
     "redundancy",
     "reliability",
     "rounds_table",

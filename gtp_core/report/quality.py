@@ -13,9 +13,10 @@ from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.methods import Settings, select, used_settings
 from gtp_core.pursuit import Round, Selection, Stop
+from gtp_core.report.identity import telling
 from gtp_core.store import Progress, written_whole
 
-PATH_VERSION = 1
+PATH_VERSION = 2
 PATH_METHODS = ("gtp", "top-k", "random")
 RANDOM_SEEDS = 10
 MAX_PATH_SHARE = 0.1  # of the pool: where the budget path ends
@@ -223,7 +224,7 @@ def prepare_path(
     known = saved_path(catalog, problem, settings)
     if known is not None:
         return known
-    budgets = path_budgets(int(problem.atoms.candidates.sum()), problem.atoms.dim)
+    budgets = path_budgets(problem.most, problem.atoms.dim)
     table = budget_path(problem, budgets, settings, progress)
     path = catalog.workspace / "paths" / f"{_path_key(catalog, problem, settings)}.parquet"
     with written_whole(path) as temporary:
@@ -233,7 +234,7 @@ def prepare_path(
 
 def _path_key(catalog: Catalog, problem: Problem, settings: Settings) -> str:
     used = {"version": PATH_VERSION, "store": catalog.store.digest, **problem.settings}
-    text = json.dumps(used | vars(settings), sort_keys=True)
+    text = json.dumps(telling(used | vars(settings)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
+from gtp_core.report.identity import telling
 from gtp_core.report.quality import HeldOut, combination
 
 VERDICTS = {
@@ -21,7 +22,7 @@ VERDICTS = {
     "redundant": "points towards the target, but at least half of what it could add is already "
     "matched by the chosen samples",
     "misaligned": "points away from the target, or too weakly to be chosen",
-    "excluded": "you banned it, or it is outside the filter",
+    "excluded": "you banned it, it is outside the filter, or its group is full to the cap",
     "invalid": "its gradient is zero, NaN or infinite at some checkpoint",
 }
 """What each verdict means. A sample gets the first that applies, in the order of `_verdict`."""
@@ -34,11 +35,8 @@ def run_document(
 ) -> dict[str, Any]:
     """Everything needed to rebuild a run, and its numbers, as plain JSON types."""
     settings = selection.settings
-    text = json.dumps([catalog.store.digest, settings], sort_keys=True)
-    budget = re.sub(r"[^0-9A-Za-z]+", "", settings["budget"].replace("%", "pct"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return {
-        "run": f"{selection.method}-{settings['task']}-{budget}-{digest}",
+        "run": run_id(catalog, selection),
         "method": selection.method,
         "task": settings["task"],
         "budget": settings["budget"],
@@ -53,6 +51,17 @@ def run_document(
         "store_digest": catalog.store.digest,
         "settings": settings,
     }
+
+
+def run_id(catalog: Catalog, selection: Selection) -> str:
+    """The name of a run: method, task and budget for people, and a digest of all settings."""
+    settings = selection.settings
+    text = json.dumps([catalog.store.digest, telling(settings)], sort_keys=True)
+    budget = re.sub(r"[^0-9A-Za-z]+", "", settings["budget"].replace("%", "pct"))
+    task = re.sub(r"[^0-9A-Za-z._-]+", "-", settings["task"])[:80]
+    name = f"-{settings['name']}" if settings.get("name") else ""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{selection.method}{name}-{task}-{budget}-{digest}"
 
 
 def run_tables(catalog: Catalog, problem: Problem, selection: Selection) -> dict[str, pl.DataFrame]:
@@ -153,6 +162,7 @@ def _verdict(
     valid = catalog.valid()
     # Later lines overrule earlier ones.
     for name, mask in (
+        ("excluded", (proxy > 0) & ~covered & _full(problem, selection.support)),
         ("pruned", entered),
         ("duplicate", has_keeper),
         ("excluded", ~problem.atoms.candidates),
@@ -162,6 +172,15 @@ def _verdict(
     verdict[selection.support] = "chosen"
     verdict[problem.pinned] = "pinned"
     return verdict
+
+
+def _full(problem: Problem, support: np.ndarray) -> np.ndarray:
+    """(n_samples,) bool: the samples of groups of which as many are chosen as their cap allows."""
+    full = np.zeros(problem.atoms.n_samples, bool)
+    for cap in problem.caps:
+        codes, counts = np.unique(cap.groups[support], return_counts=True)
+        full |= np.isin(cap.groups, codes[(codes >= 0) & (counts >= cap.most)])
+    return full
 
 
 def _text_keepers(catalog: Catalog, support: np.ndarray) -> np.ndarray:
