@@ -37,6 +37,7 @@ _SMALL_POOL = 20_000  # samples up to which the budget path is computed without 
 _DEFAULT_SHARE = 0.05
 _DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
 
+_CAPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _RIDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 
 Direction = Literal["kept", "removed"]
@@ -148,9 +149,9 @@ def header() -> View:
         names = catalog.store.task_names
         _address.seed("task", names, names[0])
         task = left.selectbox("Validation task", names, key="task")
-        settings, direction = _settings(right)
-        problem = _problem(catalog, task, direction, _digest(catalog))
-        n_candidates = int(problem.atoms.candidates.sum())
+        settings, direction, cap = _settings(right)
+        problem = _problem(catalog, task, direction, cap, _digest(catalog))
+        n_candidates = problem.most
         budget = _budget(middle, problem, n_candidates)
         known = reliability(problem, problem.n_examples)
         view = View(catalog, problem, settings, budget, known, theme())
@@ -176,7 +177,7 @@ def _budget(place: Any, problem: Problem, n_candidates: int) -> str:
     return exact or str(slid)
 
 
-def _settings(place: Any) -> tuple[Settings, Direction]:
+def _settings(place: Any) -> tuple[Settings, Direction, int]:
     _address.seed("exact", None, "")
     _address.seed("ridge", _RIDGES, Settings.ridge)
     with place.popover("Settings", icon=":material/settings:", width="stretch"):
@@ -204,8 +205,23 @@ def _settings(place: Any) -> tuple[Settings, Direction]:
             "fill",
             about="none: take fewer. influence: top up with the best ranked of the rest.",
         )
+        weights = choice(
+            "Samples will be trained",
+            ["non-negative", "uniform"],
+            "weights",
+            words={"non-negative": "with weights", "uniform": "without"},
+            about="Without: samples are chosen so that their plain sum points as the target does.",
+        )
+        _address.seed("cap", _CAPS, 0)
+        cap = st.selectbox(
+            "At most per source",
+            _CAPS,
+            key="cap",
+            format_func=lambda most: f"{most:,}" if most else "any number",
+        )
     kept: Direction = "kept" if direction == "kept" else "removed"
-    return replace(Settings(), ridge=float(ridge), fill=fill), kept
+    chosen = replace(Settings(), ridge=float(ridge), fill=fill, weights=weights)
+    return chosen, kept, int(cap)
 
 
 def _open_line(view: View) -> None:
@@ -383,8 +399,9 @@ def _facts(_catalog: Catalog, digest: str) -> dict[str, Any]:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the task")
-def _problem(_catalog: Catalog, task: str, direction: Direction, digest: str) -> Problem:
-    return pose(_catalog, task, common_direction=direction)
+def _problem(_catalog: Catalog, task: str, direction: Direction, cap: int, digest: str) -> Problem:
+    caps = {"source": cap} if cap else {}
+    return pose(_catalog, task, common_direction=direction, caps=caps)
 
 
 @st.cache_resource(max_entries=256, show_spinner="Choosing samples")
