@@ -208,7 +208,7 @@ def _settings(place: Any) -> tuple[Settings, Direction, int]:
         weights = choice(
             "Samples will be trained",
             ["non-negative", "uniform"],
-            "weights",
+            "trained",
             words={"non-negative": "with weights", "uniform": "without"},
             about="Without: samples are chosen so that their plain sum points as the target does.",
         )

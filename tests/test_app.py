@@ -537,3 +537,14 @@ def test_the_demo_opens_on_every_page(demo, where):
     if where == "overview":
         assert len(app.metric) == 5
         assert len(app.get("plotly_chart")) >= 3
+
+
+def test_caps_and_training_without_weights_are_what_the_core_chooses(opened, core):
+    app = opened("overview", trained="uniform", cap="5", exact="12")
+    problem = pose(core, "maths", caps={"source": 5})
+    chosen = select(problem, 12, settings=Settings(weights="uniform"))
+    shown = metrics(app)
+    assert shown["Residual, as trained"] == f"{chosen.residual_as_trained:.3f}"
+    assert shown["Residual, weighted"] == shown["Residual, as trained"]
+    counts = np.bincount(problem.sources[chosen.support])
+    assert counts.max() <= 5
