@@ -34,11 +34,6 @@ def require(name: str) -> None:
     _address.arrive(name)
 
 
-def page_of(name: str) -> Any:
-    """A page by its name, for links."""
-    return st.session_state["_pages"][name]
-
-
 def show(page: Any, question: str) -> None:
     """Run a page below its question.
 
