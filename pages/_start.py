@@ -14,7 +14,13 @@ from pages import _address
 
 NOTHING = {
     "data": [{"type": "scatter"}],
-    "layout": {"height": 10, "width": 10, "margin": dict.fromkeys("tblr", 0)},
+    "layout": {
+        "height": 10,
+        "width": 10,
+        "margin": dict.fromkeys("tblr", 0),
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    },
 }
 
 
@@ -31,6 +37,8 @@ def require(name: str) -> None:
         params = {key: st.query_params.get_all(key) for key in st.query_params}
         st.session_state["_goto"] = (name, params)
         st.switch_page("app.py")
+    if (first := st.session_state.pop("_first", None)) is not None:
+        first.empty()  # here, after the page's imports: a page that stops later could not
     _address.arrive(name)
 
 
@@ -47,12 +55,11 @@ def show(page: Any, question: str) -> None:
             page.run()
         return
     gc.disable()  # it would look through everything that the imports make, again and again: 0.2 s
+    first = st.session_state["_first"] = st.empty()
     try:
-        first = st.empty()
         first.plotly_chart(NOTHING, key="first", theme=None)
         with body:
             page.run()
-        first.empty()
     finally:
         gc.enable()
-    st.session_state["_warm"] = True
+        st.session_state["_warm"] = True

@@ -548,3 +548,9 @@ def test_caps_and_training_without_weights_are_what_the_core_chooses(opened, cor
     assert shown["Residual, weighted"] == shown["Residual, as trained"]
     counts = np.bincount(problem.sources[chosen.support])
     assert counts.max() <= 5
+
+
+@pytest.mark.parametrize("where", ["export", "overview"])
+def test_the_figure_that_goes_ahead_is_gone_when_the_page_stops(opened, where):
+    app = opened(where, exact="abc" if where == "overview" else "12")
+    assert [chart.proto.id for chart in app.get("plotly_chart") if "first" in chart.proto.id] == []
