@@ -29,7 +29,7 @@ from gtp_core.report import (
     store_facts,
 )
 from gtp_core.store import open_store, read_manifest
-from pages import _address
+from pages import _address, _start
 
 _ROOT = Path(__file__).resolve().parent.parent
 DEMO = _ROOT / "data" / "demo"
@@ -104,7 +104,7 @@ def one_sentence() -> Iterator[None]:
         yield
     except GTPError as error:
         st.error(plain(str(error)), icon=":material/error:")
-        st.stop()
+        _start.stop()
 
 
 def plain(text: str) -> str:
@@ -123,9 +123,10 @@ def open_current() -> Catalog:
     _, digest = read_manifest(Path(path))
     known = st.session_state.setdefault("_loaded", set())
     opened = None
+    # In every run: what stands below would otherwise move up in the second, and be drawn anew.
+    place = st.empty()
     if digest not in known:
         # Not inside the cached function: what it draws would be replayed on every later visit.
-        place = st.empty()
 
         def report(done: int, total: int, what: str) -> None:
             place.progress(done / total, text=f"Loading the store: {plain(what)}")

@@ -6,7 +6,7 @@ page's head and fetches the code that draws figures.
 
 import gc
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
@@ -37,9 +37,13 @@ def require(name: str) -> None:
         params = {key: st.query_params.get_all(key) for key in st.query_params}
         st.session_state["_goto"] = (name, params)
         st.switch_page("app.py")
-    if (first := st.session_state.pop("_first", None)) is not None:
-        first.empty()  # here, after the page's imports: a page that stops later could not
     _address.arrive(name)
+
+
+def stop() -> NoReturn:
+    """End a page before its end: what `st.stop` does, without leaving the empty figure behind."""
+    _leave()
+    st.stop()
 
 
 def show(page: Any, question: str) -> None:
@@ -50,6 +54,7 @@ def show(page: Any, question: str) -> None:
     """
     st.title(question, anchor=False)
     body = st.container()
+    st.session_state.pop("_first", None)  # of a run that was broken off: it is no longer there
     if "_warm" in st.session_state:
         with body:
             page.run()
@@ -57,9 +62,23 @@ def show(page: Any, question: str) -> None:
     gc.disable()  # it would look through everything that the imports make, again and again: 0.2 s
     first = st.session_state["_first"] = st.empty()
     try:
-        first.plotly_chart(NOTHING, key="first", theme=None)
+        with first.container(height=1, border=False):
+            st.plotly_chart(NOTHING, key="first", theme=None)
+            st.metric("-", "-")
+            st.selectbox("-", ["-"], key="first-box")
+            st.select_slider("-", [1, 2], key="first-slider")
         with body:
             page.run()
+        _leave()
+    except Exception:
+        _leave()
+        raise
     finally:
         gc.enable()
         st.session_state["_warm"] = True
+
+
+def _leave() -> None:
+    """Take the empty figure away, if this is the run that drew it."""
+    if (first := st.session_state.pop("_first", None)) is not None:
+        first.empty()

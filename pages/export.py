@@ -34,7 +34,7 @@ with _frame.one_sentence():
     run_id = view.run_id(selection, view.held_out(method))
     if st.session_state.get("_run") != run_id:
         st.caption("Nothing is written until you save the run.")
-        st.stop()
+        _start.stop()
     export = render(view.catalog, run_id, kind, order=order, weights=weights)
 
 left, right = st.columns(2)

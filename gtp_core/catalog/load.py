@@ -26,6 +26,7 @@ from gtp_core.trajectories import (
 )
 
 SCHEMA_VERSION = 1
+_SMALL = 10**8  # gradient numbers in a store up to which NumPy is done before numba has started
 _REASONS = {
     "nan": "the gradient is NaN",
     "inf": "the gradient is infinite",
@@ -94,7 +95,8 @@ def _stage_part(store: Store, part: int, tasks: dict[str, TaskTrajectories], sta
     norms = np.stack([norm for _, norm in rows], axis=1)
     valid = valid_rows(norms)
     with written_whole(sums) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, np.stack([column_sums(unit, valid) for unit, _ in rows]))
+        sums_of = _plain_sums if _is_small(store) else column_sums
+        np.save(handle, np.stack([sums_of(unit, valid) for unit, _ in rows]))
     columns = {"norms": _lists(norms), "valid": pl.Series(valid)}
     for name, task in tasks.items():
         columns |= _influences([unit for unit, _ in rows], task, store, name)
@@ -108,9 +110,10 @@ def _influences(
     """LESS's influence (max over subtasks), the subtask that gives it, and its checkpoint parts."""
     eta = step_weights(store.checkpoints)
     pieces = np.split(task.targets(), len(eta), axis=1)
+    products_of = _plain_products if _is_small(store) else products
     by_checkpoint = np.stack(
         [
-            products(unit, np.sqrt(e) * piece)
+            products_of(unit, np.sqrt(e) * piece)
             for unit, e, piece in zip(rows, eta, pieces, strict=True)
         ],
         axis=1,
@@ -123,6 +126,19 @@ def _influences(
         f"subtask/{name}": pl.Series(best.astype(np.int32)),
         f"parts/{name}": _lists(parts),
     }
+
+
+def _is_small(store: Store) -> bool:
+    """Decided by the whole store, so that every part of it is summed in the same way."""
+    return store.n_samples * store.dim * len(store.checkpoints) <= _SMALL
+
+
+def _plain_products(rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,kj->ik", rows.astype(np.float32), vectors.astype(np.float32))
+
+
+def _plain_sums(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    return np.einsum("i,ij->j", factor.astype(np.float64), rows.astype(np.float64))
 
 
 def _lists(matrix: np.ndarray) -> pl.Series:

@@ -46,7 +46,9 @@ def shows(visitor, catalog, *, task, budget) -> None:
 
 
 def slider(visitor):
-    return visitor.page.get_by_role("slider", name="Budget (samples)")
+    found = visitor.page.get_by_role("slider", name="Budget (samples)")
+    expect(found).to_have_count(1, timeout=PATIENCE)
+    return found
 
 
 def task_of(visitor) -> str:
@@ -181,6 +183,16 @@ def test_keys_move_the_budget_and_the_numbers_follow(visit, core):
         here = int(slider(visitor).input_value())
         slider(visitor).press("ArrowRight" if step > 0 else "ArrowLeft")
         shows(visitor, core, task="maths", budget=budgets[here + step])
+
+
+def test_the_first_move_leaves_the_keyboard_on_the_slider(visit, core):
+    budgets = budgets_of(core)
+    visitor = visit(f"/budget_lab?budget={budgets[0]}")
+    slider(visitor).focus()
+    for budget in budgets[1:3]:
+        visitor.page.keyboard.press("ArrowRight")
+        shows(visitor, core, task="maths", budget=budget)
+        visitor.settle()
 
 
 def test_dragging_moves_the_budget_and_the_numbers_follow(visit, core):
