@@ -12,7 +12,8 @@ from gtp_core.store.manifest import (
     read_manifest,
 )
 from gtp_core.store.reader import EXAMPLE_COLUMNS, Progress, Store, open_store
-from gtp_core.store.writer import SAMPLE_COLUMNS, StoreWriter, unit_rows
+from gtp_core.store.units import RowSource, unit_rows
+from gtp_core.store.writer import SAMPLE_COLUMNS, StoreWriter
 
 __all__ = [
     "EXAMPLE_COLUMNS",
@@ -22,6 +23,7 @@ __all__ = [
     "Manifest",
     "Part",
     "Progress",
+    "RowSource",
     "Store",
     "StoreWriter",
     "Task",

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from gtp_core.errors import StoreError
 
 _DTYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 _MAX_HEADER_BYTES = 1 << 20
+_CHUNK_BYTES = 8 << 20
 
 
 @contextmanager
@@ -52,14 +52,41 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def write_rows(path: Path, *, unit: np.ndarray, norm: np.ndarray) -> None:
-    """Write `unit` float16 (rows, dim) and `norm` float32 (rows,) as one safetensors file."""
+def write_rows(path: Path, *, unit: np.ndarray, norm: np.ndarray) -> str:
+    """Write `unit` float16 (rows, dim) and `norm` float32 (rows,) as one safetensors file.
+
+    The bytes are those of the safetensors library, which would first copy the rows; here they go
+    to the file as they lie, and their SHA-256, which is returned, is taken on the way.
+    """
     tensors = {
-        "unit": np.ascontiguousarray(unit, dtype=np.float16),
         "norm": np.ascontiguousarray(norm, dtype=np.float32),
+        "unit": np.ascontiguousarray(unit, dtype=np.float16),
     }
-    with written_whole(path) as temporary:
-        save_file(tensors, temporary)
+    digest = hashlib.sha256()
+    with written_whole(path) as temporary, open(temporary, "wb") as handle:
+        for piece in (_header_of(tensors), *map(_bytes_of, tensors.values())):
+            for start in range(0, len(piece), _CHUNK_BYTES):
+                chunk = piece[start : start + _CHUNK_BYTES]
+                digest.update(chunk)
+                handle.write(chunk)
+    return digest.hexdigest()
+
+
+def _header_of(tensors: dict[str, np.ndarray]) -> memoryview:
+    """A safetensors header: its length, and JSON padded with spaces to a multiple of eight."""
+    entries, start = {}, 0
+    for name, tensor in tensors.items():
+        kind = next(kind for kind, dtype in _DTYPES.items() if dtype == tensor.dtype)
+        end = start + tensor.nbytes
+        entries[name] = {"dtype": kind, "shape": tensor.shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return memoryview(len(text).to_bytes(8, "little") + text)
+
+
+def _bytes_of(tensor: np.ndarray) -> memoryview:
+    return memoryview(tensor.reshape(-1).view(np.uint8))
 
 
 def map_rows(path: Path, *, rows: int, dim: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Write a store: parts and tasks first, each file whole, the manifest last."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gtp_core.errors import StoreError
-from gtp_core.store.files import sha256, write_json, write_rows, written_whole
+from gtp_core.store.files import map_rows, sha256, write_json, write_rows, written_whole
 from gtp_core.store.manifest import (
     GRADIENT_KINDS,
     MANIFEST,
@@ -24,8 +25,10 @@ from gtp_core.store.manifest import (
     store_id_of,
 )
 from gtp_core.store.reader import EXAMPLE_COLUMNS, Store, open_store
+from gtp_core.store.units import RowSource, unit_rows
 
 SAMPLE_COLUMNS = ("sample_id", "source", "prompt", "completion", "n_tokens", "record")
+_WRITERS = 2  # each holds the unit rows of one part and checkpoint
 
 
 class StoreWriter:
@@ -72,32 +75,56 @@ class StoreWriter:
         self._invalid = {"zero": 0, "nan": 0, "inf": 0}
         self._check_head()
 
-    def add_part(self, samples: pl.DataFrame, gradients: Mapping[str, np.ndarray]) -> None:
-        """Write a slice of the pool.
+    def add_part(self, samples: pl.DataFrame, gradients: Mapping[str, RowSource]) -> Part:
+        """Write a slice of the pool; what the manifest will say of it.
 
         Args:
             samples: SAMPLE_COLUMNS, one row per sample.
-            gradients: per checkpoint name, raw projected gradients (rows, dim), any float type.
+            gradients: per checkpoint name, raw projected gradients (rows, dim), any float type,
+                as an array or as anything with a shape that gives rows by slice.
                 Rows that are zero, NaN or Inf are stored as invalid, never dropped.
 
         Raises:
             StoreError: repeated ids, missing columns, or shapes that do not fit.
         """
         _check_columns(samples, SAMPLE_COLUMNS, "samples")
+        self._check_gradients(gradients, samples.height)
         self._check_ids(samples["sample_id"])
         name = f"part-{len(self._parts):05d}"
-        rows = self._unit_rows(gradients, samples.height)
         path = f"samples/{name}.parquet"
         self._write_table(samples.select(SAMPLE_COLUMNS), path)
-        paths = [path]
-        for checkpoint, (unit, norm) in rows.items():
-            paths.append(f"gradients/{checkpoint}/{name}.safetensors")
-            write_rows(self._folder / paths[-1], unit=unit, norm=norm)
-        self._count_invalid([norm for _, norm in rows.values()])
-        self._parts.append(Part(name, samples.height, self._listed(paths)))
+        files, norms = self._write_rows(gradients, "gradients/{}/" + f"{name}.safetensors")
+        self._count_invalid(norms)
+        self._parts.append(Part(name, samples.height, (self._listed(path), *files)))
+        return self._parts[-1]
+
+    def keep_part(self, samples: pl.DataFrame, part: Part) -> None:
+        """Take a part that an earlier attempt wrote in this folder, as `add_part` returned it.
+
+        Raises:
+            StoreError: repeated ids, or a file that is missing or short.
+        """
+        self._check_ids(samples["sample_id"])
+        for file in part.files:
+            path = self._folder / file.path
+            if not path.is_file() or path.stat().st_size != file.bytes:
+                raise StoreError(
+                    f"{path} is not the {file.bytes:,} bytes that were written before. "
+                    "Delete the unfinished folder and begin again."
+                )
+        rows = [
+            map_rows(self._folder / file.path, rows=part.rows, dim=self._dim)
+            for file in part.files[1:]
+        ]
+        self._count_invalid([np.array(norm) for _, norm in rows])
+        self._parts.append(part)
+
+    def say(self, **producer: Any) -> None:
+        """Add to what the manifest says of the producer, found while writing."""
+        self._head["producer"].update(producer)
 
     def add_task(
-        self, name: str, examples: pl.DataFrame, gradients: Mapping[str, np.ndarray]
+        self, name: str, examples: pl.DataFrame, gradients: Mapping[str, RowSource]
     ) -> None:
         """Write a validation task: EXAMPLE_COLUMNS and raw gradients (n_examples, dim)."""
         if not is_name(name) or name in {task.name for task in self._tasks}:
@@ -106,15 +133,14 @@ class StoreWriter:
                 "give every task a plain name of its own."
             )
         _check_columns(examples, EXAMPLE_COLUMNS, f"task {name!r}")
-        paths = [f"tasks/{name}/examples.parquet"]
-        self._write_table(examples.select(EXAMPLE_COLUMNS), paths[0])
-        for checkpoint, (unit, norm) in self._unit_rows(gradients, examples.height).items():
-            paths.append(f"tasks/{name}/{checkpoint}.safetensors")
-            write_rows(self._folder / paths[-1], unit=unit, norm=norm)
+        self._check_gradients(gradients, examples.height)
+        path = f"tasks/{name}/examples.parquet"
+        self._write_table(examples.select(EXAMPLE_COLUMNS), path)
+        files, _ = self._write_rows(gradients, f"tasks/{name}/" + "{}.safetensors")
         subtasks = tuple(examples["subtask"].unique(maintain_order=True).to_list())
         projection = self._head["projection"]
-        task = Task(name, examples.height, subtasks, projection, self._listed(paths))
-        self._tasks.append(task)
+        listed = (self._listed(path), *files)
+        self._tasks.append(Task(name, examples.height, subtasks, projection, listed))
 
     def finish(self) -> Store:
         """Write the manifest, which makes the folder a store, and open it."""
@@ -169,9 +195,7 @@ class StoreWriter:
             )
         self._seen.update(new)
 
-    def _unit_rows(
-        self, gradients: Mapping[str, np.ndarray], rows: int
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _check_gradients(self, gradients: Mapping[str, RowSource], rows: int) -> None:
         wanted = {checkpoint.name for checkpoint in self._checkpoints}
         if set(gradients) != wanted:
             raise StoreError(
@@ -184,7 +208,21 @@ class StoreWriter:
                     f"gradients at {name} have shape {matrix.shape}; wanted {(rows, self._dim)}. "
                     "Give one row per sample in the order of the samples."
                 )
-        return {c.name: unit_rows(gradients[c.name]) for c in self._checkpoints}
+
+    def _write_rows(
+        self, gradients: Mapping[str, RowSource], path: str
+    ) -> tuple[list[File], list[np.ndarray]]:
+        """One file per checkpoint, two at a time: compiled loops, hashing and disk take turns."""
+
+        def write(checkpoint: Checkpoint) -> tuple[File, np.ndarray]:
+            place = path.format(checkpoint.name)
+            unit, norm = unit_rows(gradients[checkpoint.name])
+            digest = write_rows(self._folder / place, unit=unit, norm=norm)
+            return File(place, (self._folder / place).stat().st_size, digest), norm
+
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            done = list(pool.map(write, self._checkpoints))
+        return [file for file, _ in done], [norm for _, norm in done]
 
     def _write_table(self, table: pl.DataFrame, path: str) -> None:
         with written_whole(self._folder / path) as temporary:
@@ -195,27 +233,9 @@ class StoreWriter:
         self._invalid["nan"] += int(np.any([np.isnan(n) for n in norms], axis=0).sum())
         self._invalid["inf"] += int(np.any([np.isinf(n) for n in norms], axis=0).sum())
 
-    def _listed(self, paths: Sequence[str]) -> tuple[File, ...]:
-        full = [self._folder / path for path in paths]
-        return tuple(
-            File(path, file.stat().st_size, sha256(file))
-            for path, file in zip(paths, full, strict=True)
-        )
-
-
-def unit_rows(gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split raw gradients (rows, dim) into unit rows (float16) and Euclidean norms (float32).
-
-    A row with a zero, NaN or infinite norm is invalid: its unit row is zero and its norm says why.
-    """
-    raw = np.asarray(gradients, dtype=np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        length = np.sqrt(np.einsum("ij,ij->i", raw, raw))
-        norm = length.astype(np.float32)
-        valid = np.isfinite(norm) & (norm > 0)
-        scale = np.where(valid, length, 1.0)[:, None]
-        unit = np.where(valid[:, None], raw / scale, 0.0).astype(np.float16)
-    return unit, norm
+    def _listed(self, path: str) -> File:
+        full = self._folder / path
+        return File(path, full.stat().st_size, sha256(full))
 
 
 def _check_columns(table: pl.DataFrame, wanted: Sequence[str], what: str) -> None:
