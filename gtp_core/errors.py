@@ -40,3 +40,7 @@ class ExportError(GTPError):
 
 class CollectError(GTPError):
     """Making a store from a model and a pool."""
+
+
+class SourceError(GTPError):
+    """Reading a store that another tool made."""

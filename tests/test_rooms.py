@@ -28,6 +28,7 @@ HOMES = {
     "ray": {"distributed"},
     "streamlit": set(),  # pages and app.py, outside the package
     **{name: {"collect", "demo", "verify"} for name in ("torch", "transformers", "peft")},
+    "torch": {"collect", "demo", "verify", "importers"},  # importers: only where a file is opened
 }
 HEAVY = {*HOMES, "numba", "polars", "numpy", "scipy", "pyarrow"} - {"ray"}
 CORE = [p for p in sorted((HOUSE / "gtp_core").rglob("*.py")) if p.parent != HOUSE / "gtp_core"]

@@ -89,9 +89,17 @@ def checks(facts: dict[str, Any]) -> list[Check]:
     if not facts["tasks"]:
         found.append(Check("problem", "No validation task: collect one, or nothing can be chosen."))
     if facts["declared"]:
-        names = ", ".join(facts["declared"])
-        found.append(Check("warning", f"Declared by the user, not by the source: {names}."))
+        said = "; ".join(f"{name} {_short(value)}" for name, value in facts["declared"].items())
+        found.append(Check("warning", f"Declared by the user, not by the source: {said}."))
+    notes = facts["producer"].get("notes")
+    found += [Check("warning", str(note)) for note in notes] if isinstance(notes, list) else []
     return found
+
+
+def _short(value: Any) -> str:
+    """A declared value for a sentence."""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _invalid_check(facts: dict[str, Any]) -> Check:

@@ -58,7 +58,7 @@ def write_rows(path: Path, *, unit: np.ndarray, norm: np.ndarray) -> str:
     The bytes are those of the safetensors library, which would first copy the rows; here they go
     to the file as they lie, and their SHA-256, which is returned, is taken on the way.
     """
-    tensors = {
+    tensors: dict[str, np.ndarray] = {
         "norm": np.ascontiguousarray(norm, dtype=np.float32),
         "unit": np.ascontiguousarray(unit, dtype=np.float16),
     }
@@ -86,7 +86,7 @@ def _header_of(tensors: dict[str, np.ndarray]) -> memoryview:
 
 
 def _bytes_of(tensor: np.ndarray) -> memoryview:
-    return memoryview(tensor.reshape(-1).view(np.uint8))
+    return tensor.reshape(-1).view(np.uint8).data
 
 
 def map_rows(path: Path, *, rows: int, dim: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,8 +32,10 @@ def unit_rows(gradients: RowSource) -> tuple[np.ndarray, np.ndarray]:
     step = max(1, _BLOCK_NUMBERS // max(dim, 1))
     for start in range(0, rows, step):
         part = slice(start, start + step)
-        raw = np.asarray(gradients[part])
-        _fill(raw, unit[part], norm[part], compiled=rows * dim >= _COMPILED_FROM)
+        # What overflows or is no number is told by its norm, not by a warning.
+        with np.errstate(invalid="ignore", over="ignore"):
+            raw = np.asarray(gradients[part])
+            _fill(raw, unit[part], norm[part], compiled=rows * dim >= _COMPILED_FROM)
     return unit, norm
 
 
@@ -50,10 +52,9 @@ def _fill(raw: np.ndarray, unit: np.ndarray, norm: np.ndarray, *, compiled: bool
 def _plain_unit_rows(gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The definition, in float64; `narrow` gives the same bytes."""
     raw = np.asarray(gradients, dtype=np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        length = np.sqrt(np.einsum("ij,ij->i", raw, raw))
-        norm = length.astype(np.float32)
-        valid = np.isfinite(norm) & (norm > 0)
-        scale = np.where(valid, length, 1.0)[:, None]
-        unit = np.where(valid[:, None], raw / scale, 0.0).astype(np.float16)
+    length = np.sqrt(np.einsum("ij,ij->i", raw, raw))
+    norm = length.astype(np.float32)
+    valid = np.isfinite(norm) & (norm > 0)
+    scale = np.where(valid, length, 1.0)[:, None]
+    unit = np.where(valid[:, None], raw / scale, 0.0).astype(np.float16)
     return unit, norm

@@ -119,6 +119,11 @@ class StoreWriter:
         self._count_invalid([np.array(norm) for _, norm in rows])
         self._parts.append(part)
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts so far."""
+        return tuple(self._parts)
+
     def say(self, **producer: Any) -> None:
         """Add to what the manifest says of the producer, found while writing."""
         self._head["producer"].update(producer)
