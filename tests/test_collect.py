@@ -10,18 +10,21 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from gtp_core.collect import (
     Encoded,
     GradientModel,
-    Projection,
+    Moments,
     WarmupSettings,
     add_lora,
     collect_store,
-    encode,
     gradient_rows,
     load_adapter,
-    repeatable,
     warm_up,
 )
-from gtp_core.collect.encode import batches, mean_losses, pad
-from gtp_core.collect.gradients import flat
+from gtp_core.collect.checkpoints import flat
+from gtp_core.collect.encode import batches, encode, mean_losses, pad
+from gtp_core.collect.philox import philox, random_bytes, random_words
+from gtp_core.collect.projection import Rademacher, Sjlt, Unprojected, make_projection
+from gtp_core.collect.repeatable import repeatable
+from gtp_core.collect.warmup import chosen_rows, train_epochs
+from gtp_core.collect.work import RowMaker
 from gtp_core.errors import CollectError
 
 TARGETS = ("q_proj", "v_proj", "down_proj")
@@ -39,12 +42,13 @@ class LetterTokenizer:
 
     eos_token_id = 0
     pad_token_id = None
+    chat_template = None
 
-    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         return [1 + ord(letter) % 30 for letter in text]
 
 
-def small_model(dtype=torch.float32):
+def small_model(dtype=torch.float32, dropout=0.0):
     config = LlamaConfig(
         vocab_size=32,
         hidden_size=16,
@@ -58,7 +62,9 @@ def small_model(dtype=torch.float32):
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        model = add_lora(LlamaForCausalLM(config), rank=3, alpha=6, target_modules=TARGETS)
+        model = add_lora(
+            LlamaForCausalLM(config), rank=3, alpha=6, target_modules=TARGETS, dropout=dropout
+        )
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.2)
@@ -131,17 +137,99 @@ def test_only_linear_weights_may_be_trainable():
         GradientModel(model, pad_id=0)
 
 
+def test_gradients_come_in_groups_that_hold_every_column_once(monkeypatch):
+    monkeypatch.setattr("gtp_core.collect.gradients.GROUP_COLUMNS", 150)
+    source, samples = GradientModel(small_model(), pad_id=0), some_samples(4)
+    found = []
+    source.each_group(samples, lambda columns, values: found.append((columns, values)))
+    found.sort(key=lambda pair: pair[0].start)
+    assert len(found) > 3
+    assert [c.start for c, _ in found] == [0, *(c.stop for c, _ in found[:-1])]
+    whole = torch.cat([values for _, values in found], dim=1)
+    torch.testing.assert_close(whole, source.gradients(samples), rtol=0, atol=0)
+
+
+def test_a_loss_scale_is_divided_out():
+    model, samples = small_model(torch.float64), some_samples(3)
+    plain = GradientModel(model, pad_id=0).gradients(samples)
+    scaled = GradientModel(model, pad_id=0, loss_scale=1024.0).gradients(samples)
+    torch.testing.assert_close(scaled, plain, rtol=1e-12, atol=0)
+
+
+def test_a_layer_called_twice_gives_the_sum():
+    model = small_model(torch.float64)
+    layers = model.base_model.model.model.layers
+    layers[1].mlp.down_proj = layers[0].mlp.down_proj
+    source, samples = GradientModel(model, pad_id=0), some_samples(3)
+    single = torch.stack([one_at_a_time(model, sample) for sample in samples])
+    torch.testing.assert_close(source.gradients(samples), single, rtol=1e-9, atol=1e-12)
+
+
+def test_a_layer_that_mixes_samples_is_refused():
+    model = small_model()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad:
+            module.register_forward_pre_hook(lambda _, inputs: (inputs[0].flatten(0, 1),))
+            break
+    with pytest.raises(CollectError, match="samples can be told apart"):
+        GradientModel(model, pad_id=0).gradients(some_samples(2))
+
+
+def test_every_answer_of_a_chat_counts_and_nothing_between():
+    model = small_model(torch.float64)
+    chat = Encoded((3, 4), (5, 6, 7, 8, 9), silent=(1, 2))
+    ids = torch.tensor([chat.prompt + chat.completion])
+    model.zero_grad(set_to_none=True)
+    logits = model(input_ids=ids, use_cache=False).logits[0]
+    # Positions 2, 5 and 6 are learned; each is told by the logits one place before.
+    torch.nn.functional.cross_entropy(logits[[1, 4, 5]], ids[0, [2, 5, 6]]).backward()
+    wanted = torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+    found = GradientModel(model, pad_id=0).gradients([chat])[0]
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    assert chat.n_learned == 3
+
+
 def test_adam_row_against_a_hand_computation():
     # t = 1: 1 - b2^2 = 0.001999; v' = 0.999 * 0.004 + 0.001 * 4 = 0.007996 -> root is exactly 2
+    moment = torch.tensor([0.004, 0.004], dtype=torch.float64)
     row = gradient_rows(
         torch.tensor([[2.0, 0.0]], dtype=torch.float64),
         kind="adam",
-        second_moment=torch.tensor([0.004, 0.004], dtype=torch.float64),
-        step=1,
+        moments=Moments(torch.full((2,), 7.0), moment, step=1),
     )
     root = np.sqrt(0.007996 / 0.001999)
     np.testing.assert_allclose(root, 2.0)
     np.testing.assert_allclose(row, [[2.0 / (root + 1e-8), 0.0]], rtol=1e-12)
+
+
+def test_adam_row_is_the_step_of_torchs_own_adam_without_momentum():
+    generator = torch.Generator().manual_seed(3)
+    weight = torch.nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    rate, betas = 0.1, (0.0, 0.95)
+    optimizer = torch.optim.Adam([weight], lr=rate, betas=betas, eps=1e-6)
+    for _ in range(4):
+        weight.grad = torch.randn(6, dtype=torch.float64, generator=generator)
+        optimizer.step()
+    second = optimizer.state[weight]["exp_avg_sq"].clone()
+    before = weight.detach().clone()
+    weight.grad = torch.randn(6, dtype=torch.float64, generator=generator)
+    moments = Moments(torch.zeros(6), second, step=4, beta2=0.95, eps=1e-6)
+    row = gradient_rows(weight.grad[None].clone(), kind="adam", moments=moments)[0]
+    optimizer.step()
+    torch.testing.assert_close(before - weight.detach(), rate * row, rtol=1e-12, atol=0)
+
+
+def test_adam_less_row_is_less_as_coded():
+    raw = torch.tensor([[2.0, 0.0, -1e-6]], dtype=torch.float64)
+    first = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+    second = torch.tensor([0.004, 0.0, 0.0], dtype=torch.float64)
+    wanted = [
+        (0.9 * m + 0.1 * g) / np.sqrt(0.999 * v + 0.001 * g * g + 1e-8)
+        for g, m, v in zip(raw[0].tolist(), first.tolist(), second.tolist(), strict=True)
+    ]
+    moments = Moments(first, second, step=30, beta2=0.5, eps=1.0)
+    row = gradient_rows(raw, kind="adam-less", moments=moments)
+    np.testing.assert_allclose(row, [wanted], rtol=1e-12)
 
 
 def test_sgd_and_sign_rows():
@@ -152,37 +240,140 @@ def test_sgd_and_sign_rows():
         gradient_rows(raw, kind="adam")
 
 
-def test_projection_is_the_same_whatever_the_chunks():
-    rows = np.random.default_rng(0).standard_normal((9, 10_000)).astype(np.float32)
-    projection = Projection(10_000, 100, seed=3)
+def test_random_bits_are_numpys_on_every_device():
+    cpu = torch.device("cpu")
+    generator = np.random.Generator(np.random.Philox(key=[3, 7]))
+    wanted = np.frombuffer(generator.bytes(8 * 1003), np.uint64)
+    # What runs on other devices, run on this one.
+    found = philox(3, 7, 1003, 0, device=cpu).numpy().view(np.uint64)
+    np.testing.assert_array_equal(found, wanted)
+    for start, count in ((0, 9), (7, 100), (1000, 3)):
+        words = random_words(3, 7, count, start=start, device=cpu).numpy().view(np.uint64)
+        np.testing.assert_array_equal(words, wanted[start : start + count])
+        skipped = start % 4
+        there = philox(3, 7, skipped + count, start // 4, device=cpu)[skipped:]
+        np.testing.assert_array_equal(there.numpy().view(np.uint64), words)
+    assert random_bytes(3, 7, 13, device=cpu).tolist() == list(wanted.tobytes()[:13])
+
+
+@pytest.mark.parametrize("kind", [Rademacher, Sjlt])
+def test_projection_is_the_same_whatever_the_chunks(kind):
+    rows = torch.from_numpy(np.random.default_rng(0).standard_normal((9, 10_000)))
+    projection = kind(10_000, 100, seed=3)
     whole = projection.project(rows)
-    np.testing.assert_array_equal(whole, Projection(10_000, 100, seed=3).project(rows))
-    parts = np.concatenate([projection.project(rows[:4]), projection.project(rows[4:])])
-    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-4)
-    assert not np.allclose(Projection(10_000, 100, seed=4).project(rows), whole, atol=1.0)
+    torch.testing.assert_close(whole, kind(10_000, 100, seed=3).project(rows), rtol=0, atol=0)
+    parts = torch.cat([projection.project(rows[:4]), projection.project(rows[4:])])
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-4)
+    columns = torch.zeros(9, 100)
+    for start, stop in ((4321, 10_000), (0, 37), (37, 4321)):
+        projection.add(rows[:, start:stop].float(), start=start, out=columns)
+    torch.testing.assert_close(columns, whole, rtol=1e-4, atol=1e-4)
+    other = kind(10_000, 100, seed=4).project(rows)
+    assert not torch.allclose(other, whole, atol=1.0)
 
 
-def test_projection_matrix_is_signs_that_do_not_depend_on_the_length():
-    eye = np.eye(5000, dtype=np.float32)[[0, 4095, 4096, 4999]]
-    rows = Projection(5000, 64).project(eye)
-    np.testing.assert_allclose(np.abs(rows), 1 / 8)
-    longer = np.pad(eye, ((0, 0), (0, 777)))
-    np.testing.assert_array_equal(Projection(5777, 64).project(longer), rows)
+def test_rademacher_entries_are_signs_that_do_not_depend_on_the_length():
+    eye = torch.eye(5000)[[0, 4095, 4096, 4999]]
+    rows = Rademacher(5000, 64).project(eye)
+    np.testing.assert_allclose(rows.abs(), 1 / 8)
+    longer = torch.nn.functional.pad(eye, (0, 777))
+    torch.testing.assert_close(Rademacher(5777, 64).project(longer), rows, rtol=0, atol=0)
 
 
-def test_projection_preserves_inner_products():
+def test_rademacher_is_the_matrix_that_older_stores_were_made_with():
+    generator = np.random.Generator(np.random.Philox(key=[9, 1]))
+    packed = np.frombuffer(generator.bytes((5000 - 4096) * 3), np.uint8).reshape(-1, 3)
+    signs = np.unpackbits(packed, axis=1, count=20).astype(np.float64) * 2 - 1
+    found = Rademacher(5000, 20, seed=9).project(torch.eye(5000)[4096:])
+    np.testing.assert_allclose(found, signs / np.sqrt(20), rtol=1e-6)
+
+
+def test_sjlt_has_one_sign_a_column_and_shares_its_places_evenly():
+    matrix = Sjlt(700, 50, seed=2).project(torch.eye(700)).numpy()
+    assert set(np.unique(matrix)) == {-1.0, 0.0, 1.0}
+    np.testing.assert_array_equal(np.abs(matrix).sum(axis=1), np.ones(700))
+    np.testing.assert_array_equal(np.abs(matrix).sum(axis=0), np.full(50, 14))
+    places = np.abs(matrix).argmax(axis=1).reshape(14, 50)
+    assert len({tuple(p) for p in places}) == 14
+    assert abs(matrix.sum()) < 4 * np.sqrt(700)
+
+
+@pytest.mark.parametrize("kind", [Rademacher, Sjlt])
+def test_projection_preserves_inner_products(kind):
     generator = np.random.default_rng(2)
     rows = generator.standard_normal((30, 5000)) + generator.standard_normal(5000)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    small = Projection(5000, 2048).project(rows).astype(np.float64)
+    small = kind(5000, 2048).project(rows).numpy().astype(np.float64)
     error = small @ small.T - rows @ rows.T
     # An inner product of unit rows is off by about sqrt(2 / dim) = 0.03 at most.
     assert np.sqrt((error**2).mean()) < 1.5 / np.sqrt(2048)
 
 
-def test_projection_refuses_other_widths():
+def test_projection_refuses_other_widths_and_unknown_kinds():
     with pytest.raises(ValueError, match="wanted"):
-        Projection(10, 4).project(np.zeros((2, 9)))
+        Rademacher(10, 4).project(np.zeros((2, 9)))
+    with pytest.raises(CollectError, match="'fourier'"):
+        make_projection("fourier", input_dim=10, dim=4)
+
+
+def test_auto_projects_only_what_gets_smaller():
+    assert isinstance(make_projection("auto", input_dim=10, dim=10), Unprojected)
+    assert make_projection("auto", input_dim=10, dim=64).dim == 10
+    assert isinstance(make_projection("auto", input_dim=11, dim=10), Sjlt)
+    rows = torch.randn(2, 10, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(Unprojected(10, 10).project(rows), rows)
+
+
+def one_row_at_a_time(model, samples, *, kind, projection, moments):
+    rows = [
+        gradient_rows(one_at_a_time(model, sample)[None].float(), kind=kind, moments=moments)
+        for sample in samples
+    ]
+    return projection.project(torch.cat(rows)).numpy()
+
+
+@pytest.mark.parametrize("kind", ["adam", "adam-less", "sgd", "sign"])
+@pytest.mark.parametrize("projected", ["rademacher", "sjlt", "none"])
+def test_stored_rows_are_those_of_a_loop_over_single_samples(kind, projected, monkeypatch):
+    monkeypatch.setattr("gtp_core.collect.gradients.GROUP_COLUMNS", 200)
+    model, samples = small_model(), some_samples(9)
+    settings = WarmupSettings(share=1.0, epochs=1, batch_size=3)
+    (state,) = warm_up(model, samples, pad_id=0, settings=settings)
+    source = GradientModel(model, pad_id=0)
+    projection = make_projection(projected, input_dim=source.input_dim, dim=40, seed=3)
+    maker = RowMaker(source, [projection], max_batch_tokens=40, max_batch_samples=3)
+    maker.move_to(state)
+    (found,) = maker.rows(samples, kind)
+    load_adapter(model.double(), state)
+    wanted = one_row_at_a_time(
+        model, samples, kind=kind, projection=projection, moments=state.moments(source.names)
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_a_row_without_gradient_is_zero_though_momentum_is_not():
+    model = small_model()
+    settings = WarmupSettings(share=1.0, epochs=1, batch_size=3)
+    (state,) = warm_up(model, some_samples(6), pad_id=0, settings=settings)
+    source = GradientModel(model, pad_id=0)
+    maker = RowMaker(source, [Sjlt(source.input_dim, 20)], max_batch_tokens=99)
+    maker.move_to(state)
+    (rows,) = maker.rows([Encoded((1, 2, 3), ()), Encoded((1, 2), (3,))], "adam-less")
+    assert np.count_nonzero(rows[0]) == 0
+    assert np.count_nonzero(rows[1]) > 0
+
+
+def test_one_sample_that_breaks_does_not_break_its_batch():
+    model = small_model()
+    embedding = model.get_input_embeddings().weight
+    source, good = GradientModel(model, pad_id=0), [Encoded((1, 2), (3, 4)), Encoded((5,), (6,))]
+    maker = RowMaker(source, [Sjlt(source.input_dim, 20)], max_batch_tokens=99)
+    (before,) = maker.rows(good, "sgd")
+    with torch.no_grad():
+        embedding[30] = float("nan")
+    (rows,) = maker.rows([good[0], Encoded((30, 2), (3,)), good[1]], "sgd")
+    assert np.isnan(rows[1]).all()
+    np.testing.assert_allclose(rows[[0, 2]], before, rtol=1e-5, atol=1e-7)
 
 
 def test_encode_masks_the_prompt_and_supervises_the_end():
@@ -229,6 +420,42 @@ def test_warm_up_is_deterministic_and_keeps_what_adam_rows_need():
     load_adapter(model, runs[0][0])
     weights = dict(model.named_parameters())
     assert all(torch.equal(weights[n], runs[0][0].weights[n]) for n in names)
+
+
+def test_a_warm_up_that_stops_goes_on_as_if_it_had_not():
+    settings = WarmupSettings(share=0.5, epochs=3, batch_size=4, seed=2, schedule="cosine")
+    samples = some_samples(20)
+    chosen = [samples[i] for i in chosen_rows(20, settings)]
+
+    def states(model, done=()):
+        return train_epochs(model, chosen, n_pool=20, pad_id=0, settings=settings, done=done)
+
+    def dropping():
+        return small_model(dropout=0.3)
+
+    whole = list(states(dropping()))
+    one = next(states(dropping()))
+    rest = list(states(dropping(), done=[one]))
+    names = list(one.weights)
+    for now, then in zip([one, *rest], whole, strict=True):
+        assert now.checkpoint == then.checkpoint
+        for kind in ("weights", "first_moment", "second_moment"):
+            pair = (flat(getattr(state, kind), names) for state in (now, then))
+            torch.testing.assert_close(*pair, rtol=0, atol=0)
+
+
+def test_a_batch_in_pieces_teaches_the_same():
+    settings = WarmupSettings(share=1.0, epochs=1, batch_size=8)
+    found = []
+    for limit in (None, 30):
+        model, samples = small_model(torch.float64), some_samples(16)
+        states = train_epochs(
+            model, samples, n_pool=16, pad_id=0, settings=settings, max_batch_tokens=limit
+        )
+        found.append(next(iter(states)))
+    names = list(found[0].weights)
+    one, other = (flat(state.weights, names) for state in found)
+    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_warm_up_leaves_the_global_generator_alone():

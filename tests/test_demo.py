@@ -9,7 +9,8 @@ import torch
 
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
-from gtp_core.collect import WarmupSettings, encode
+from gtp_core.collect import WarmupSettings
+from gtp_core.collect.encode import encode
 from gtp_core.demo.build import DemoSettings, build_demo
 from gtp_core.demo.model import ModelSettings, complete, load_model, train_tokenizer
 from gtp_core.demo.skills import SKILLS

@@ -27,7 +27,10 @@ HOMES = {
     "pynndescent": {"neighbors"},
     "ray": {"distributed"},
     "streamlit": set(),  # pages and app.py, outside the package
-    **{name: {"collect", "demo", "verify"} for name in ("torch", "transformers", "peft")},
+    **{
+        name: {"collect", "demo", "verify"}
+        for name in ("torch", "transformers", "peft", "accelerate")
+    },
     "torch": {"collect", "demo", "verify", "importers"},  # importers: only where a file is opened
 }
 HEAVY = {*HOMES, "numba", "polars", "numpy", "scipy", "pyarrow"} - {"ray"}

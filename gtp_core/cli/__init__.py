@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from gtp_core.cli import choosing, runs, stores
+from gtp_core.cli import choosing, collecting, importing, runs, stores
 from gtp_core.cli.common import Answer
 from gtp_core.errors import GTPError
 
@@ -52,6 +52,16 @@ Arguments = Callable[[argparse.ArgumentParser], None]
 Verb = tuple[str, Arguments, Callable[[argparse.Namespace], Answer]]
 VERBS: dict[str, Verb] = {
     "demo": ("rebuild the bundled demo store from nothing", stores.demo_arguments, stores.demo),
+    "import": (
+        "bring in a store that another tool made",
+        importing.import_arguments,
+        importing.import_foreign,
+    ),
+    "collect": (
+        "make a store from a model, a pool and tasks",
+        collecting.collect_arguments,
+        collecting.collect,
+    ),
     "inspect": (
         "say what is in a store, and its health",
         stores.inspect_arguments,

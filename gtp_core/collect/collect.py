@@ -1,7 +1,8 @@
 """Gradients of a pool and its tasks at every checkpoint, projected, into a store."""
 
+import importlib.metadata
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,24 @@ import numpy as np
 import polars as pl
 from peft import PeftModel
 
-from gtp_core.collect.encode import Encoded, batches, encode
-from gtp_core.collect.gradients import ROW_KINDS, GradientModel, flat, gradient_rows
-from gtp_core.collect.projection import Projection
-from gtp_core.collect.warmup import AdapterState, load_adapter
-from gtp_core.errors import CollectError
-from gtp_core.store import EXAMPLE_COLUMNS, SAMPLE_COLUMNS, Store, StoreWriter
+from gtp_core.collect.checkpoints import AdapterState
+from gtp_core.collect.encode import Encoded
+from gtp_core.collect.gradients import GradientModel
+from gtp_core.collect.measure import EXAMPLES, SAMPLES, projection_error, spread
+from gtp_core.collect.model import pad_id
+from gtp_core.collect.pool import Record, example_table, parse, sample_table
+from gtp_core.collect.projection import make_projection
+from gtp_core.collect.rows import ROW_KINDS
+from gtp_core.collect.template import Template
+from gtp_core.collect.work import Collection, Progress, RowMaker, adapter_document
+from gtp_core.errors import CollectError, StoreError
+from gtp_core.store import Manifest, Store, is_name, written_whole
+from gtp_core.store.append import part_paths, publish, write_table
+from gtp_core.store.files import map_rows
+from gtp_core.store.manifest import MANIFEST
 
-PRODUCER = {"name": "gtp_core.collect", "version": "1"}
-Progress = Callable[[int, int, str], None]
+PRODUCER = {"name": "gtp_core.collect", "version": "2"}
+INVALID_ROWS = "invalid.jsonl"
 
 
 def collect_store(
@@ -31,6 +41,7 @@ def collect_store(
     dim: int,
     seed: int = 0,
     gradients: Mapping[str, str] | None = None,
+    projection: str = "rademacher",
     name: str = "store",
     model_id: str = "unnamed",
     max_tokens: int = 2048,
@@ -48,125 +59,126 @@ def collect_store(
         dim: length of a projected gradient.
         seed: of the projection.
         gradients: `{"samples": kind, "tasks": kind}`, kinds from ROW_KINDS; default both `adam`.
+        projection: `rademacher`, `sjlt`, `none` or `auto`.
 
     Zero, NaN and infinite gradients go into the store, which flags them.
 
     Raises:
-        CollectError: a record is no JSON object or lacks a field, or a gradient kind is unknown.
+        CollectError: a record cannot be used, or a gradient kind or projection is unknown.
+        StoreError: the folder holds a store already.
     """
-    kinds = _checked_kinds(gradients or {"samples": "adam", "tasks": "adam"})
-    source = GradientModel(model, pad_id=_pad_id(tokenizer))
-    projection = Projection(source.input_dim, dim, seed)
-    writer = StoreWriter(
-        folder,
-        name=name,
-        dim=dim,
-        checkpoints=[state.checkpoint for state in checkpoints],
-        gradients=kinds,
-        projection=projection.document(),
-        model={"id": model_id, "adapter": adapter_document(model)},
-        producer=PRODUCER,
-    )
-    collector = _Collector(source, checkpoints, projection, max_batch_tokens, progress)
-    for start in range(0, len(records), part_rows):
-        samples = sample_table(records[start : start + part_rows], first_line=start + 1)
-        texts = _encoded(samples, tokenizer, max_tokens)
-        samples = samples.with_columns(n_tokens=pl.Series([len(t) for t in texts], dtype=pl.Int32))
-        writer.add_part(samples, collector.rows(texts, kinds["samples"], "samples"))
-    for task, examples in tasks.items():
-        table = pl.DataFrame([{c: e[c] for c in EXAMPLE_COLUMNS} for e in examples])
-        texts = _encoded(table, tokenizer, max_tokens)
-        writer.add_task(task, table, collector.rows(texts, kinds["tasks"], f"examples of {task}"))
-    return writer.finish()
-
-
-def sample_table(records: Sequence[str], *, first_line: int = 1) -> pl.DataFrame:
-    """Pool lines as a table: the columns of a store's samples but n_tokens."""
-    rows = [_row(line, first_line + at) for at, line in enumerate(records)]
-    columns = [column for column in SAMPLE_COLUMNS if column != "n_tokens"]
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String))
-
-
-def adapter_document(model: PeftModel) -> dict[str, Any]:
-    """What the manifest says of the adapter."""
-    config = model.peft_config[model.active_adapter]
-    return {
-        "type": "lora",
-        "rank": config.r,
-        "alpha": config.lora_alpha,
-        "target_modules": sorted(config.target_modules),
-    }
-
-
-class _Collector:
-    """Projected rows of any encoded samples at every checkpoint, in the samples' order."""
-
-    def __init__(
-        self,
-        source: GradientModel,
-        checkpoints: Sequence[AdapterState],
-        projection: Projection,
-        max_batch_tokens: int,
-        progress: Progress | None,
-    ) -> None:
-        self._source = source
-        self._checkpoints = checkpoints
-        self._projection = projection
-        self._max_batch_tokens = max_batch_tokens
-        self._progress = progress
-
-    def rows(self, texts: Sequence[Encoded], kind: str, what: str) -> dict[str, np.ndarray]:
-        """Per checkpoint name, projected rows (n, dim) float32."""
-        return {
-            state.checkpoint.name: self._at(state, texts, kind, f"{what}, {state.checkpoint.name}")
-            for state in self._checkpoints
-        }
-
-    def _at(
-        self, state: AdapterState, texts: Sequence[Encoded], kind: str, what: str
-    ) -> np.ndarray:
-        load_adapter(self._source.model, state)
-        moment = flat(state.second_moment, self._source.names)
-        out = np.zeros((len(texts), self._projection.dim), np.float32)
-        for done, batch in self._batches(texts):
-            raw = self._source.gradients([texts[i] for i in batch])
-            rows = gradient_rows(raw, kind=kind, second_moment=moment, step=state.checkpoint.step)
-            out[batch] = self._projection.project(rows)
-            if self._progress:
-                self._progress(done, len(texts), what)
-        return out
-
-    def _batches(self, texts: Sequence[Encoded]) -> Iterator[tuple[int, list[int]]]:
-        done = 0
-        for batch in batches(texts, max_batch_tokens=self._max_batch_tokens):
-            done += len(batch)
-            yield done, batch
-
-
-def _row(line: str, number: int) -> dict[str, str]:
-    try:
-        record = json.loads(line)
-        row = {key: record[key] for key in ("id", "source", "prompt", "completion")}
-    except (ValueError, TypeError, KeyError) as error:
-        raise CollectError(
-            f"line {number} of the pool is not usable ({error}); every line is a JSON object with "
-            "id, source, prompt and completion. Mend the line."
-        ) from None
-    wrong = next((key for key, value in row.items() if not isinstance(value, str)), None)
-    if wrong:
-        raise CollectError(
-            f"line {number} of the pool: {wrong} is {type(row[wrong]).__name__}; it must be text. "
-            "Mend the line."
+    folder = Path(folder)
+    if (folder / MANIFEST).exists():
+        raise StoreError(
+            f"{folder} already holds a store; a new one needs an empty folder. "
+            "Choose another folder or delete this one."
         )
-    return {"sample_id": row.pop("id"), **row, "record": line}
+    kinds = checked_kinds(gradients or {"samples": "adam", "tasks": "adam"})
+    template = Template(tokenizer, kind="plain", max_tokens=max_tokens)
+    source = GradientModel(model, pad_id=pad_id(tokenizer))
+    projected = make_projection(projection, input_dim=source.input_dim, dim=dim, seed=seed)
+    collection = Collection(
+        folder,
+        maker=RowMaker(source, [projected], max_batch_tokens=max_batch_tokens),
+        states=checkpoints,
+        template=template,
+        kinds=kinds,
+        parts=_laid_out(folder, records, template, part_rows),
+        tasks=write_tasks(folder, _task_records(tasks), template),
+    )
+    collection.run(collection.units(), progress)
+    head = new_manifest(collection, name=name, model_id=model_id, producer=PRODUCER)
+    return finish(collection, head)
 
 
-def _encoded(table: pl.DataFrame, tokenizer: Any, max_tokens: int) -> list[Encoded]:
-    pairs = table.select("prompt", "completion").iter_rows()
-    return [encode(tokenizer, prompt, done, max_tokens=max_tokens) for prompt, done in pairs]
+def new_manifest(
+    collection: Collection, *, name: str, model_id: str, producer: Mapping[str, Any]
+) -> Manifest:
+    """What a store says of itself before it has any part or task."""
+    projection = collection.maker.projections[0]
+    adapter = adapter_document(collection.maker.source.model)
+    return Manifest(
+        store_id="",
+        name=name,
+        n_samples=0,
+        dim=projection.dim,
+        checkpoints=tuple(state.checkpoint for state in collection.states),
+        parts=(),
+        tasks=(),
+        producer=dict(producer),
+        model={"id": model_id, "adapter": adapter},
+        gradients=dict(collection.kinds),
+        projection=projection.document(),
+        invalid={"zero": 0, "nan": 0, "inf": 0},
+    )
 
 
-def _checked_kinds(gradients: Mapping[str, str]) -> dict[str, str]:
+def finish(collection: Collection, manifest: Manifest) -> Store:
+    """Say which rows are invalid and why, and write the manifest that makes a store."""
+    why = invalid_rows(collection)
+    if why:
+        path = collection.folder / INVALID_ROWS
+        before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = [json.dumps(row, ensure_ascii=False) for row in why]
+        with written_whole(path) as temporary:
+            merged = dict.fromkeys([*before, *lines])  # a command that is repeated adds nothing
+            temporary.write_text("".join(f"{line}\n" for line in merged), encoding="utf-8")
+    return publish(
+        collection.folder, manifest, parts=list(collection.parts), tasks=list(collection.tasks)
+    )
+
+
+def invalid_rows(collection: Collection) -> list[dict[str, Any]]:
+    """Samples and examples without a usable gradient: where they are, and the reason.
+
+    Rows are `{"part" or "task", "row", "id", "reason", "checkpoints"}`.
+    """
+    checkpoints = [state.checkpoint for state in collection.states]
+    dim = collection.maker.projections[0].dim
+    found = []
+    for name in collection.parts:
+        paths = [collection.folder / path for path in part_paths(name, checkpoints)]
+        table = pl.read_parquet(paths[0], glob=False, columns=["sample_id", "record"])
+        norms = np.stack([map_rows(p, rows=table.height, dim=dim)[1] for p in paths[1:]], axis=1)
+        rows = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)).all(axis=1)).tolist()
+        texts = collection.part_texts(name, rows)
+        for row, text in zip(rows, texts, strict=True):
+            found.append(
+                {
+                    "part": name,
+                    "row": row,
+                    "id": table["sample_id"][row],
+                    "reason": _reason(norms[row], text),
+                    "checkpoints": [
+                        c.name
+                        for c, norm in zip(checkpoints, norms[row], strict=True)
+                        if not (np.isfinite(norm) and norm > 0)
+                    ],
+                }
+            )
+    return found
+
+
+def measured_error(collection: Collection) -> dict[str, Any] | None:
+    """The projection's error on some samples of the first parts, at the last checkpoint."""
+    names = list(collection.parts)
+    if not names:
+        return None
+    collection.maker.move_to(collection.states[-1])
+    texts = collection.part_texts(names[0])
+    return projection_error(
+        collection.maker,
+        [texts[i] for i in spread(len(texts), SAMPLES)],
+        {
+            task: [examples[i] for i in spread(len(examples), EXAMPLES)]
+            for task, examples in collection.tasks.items()
+        },
+        kinds=collection.kinds,
+    )
+
+
+def checked_kinds(gradients: Mapping[str, str]) -> dict[str, str]:
+    """Kinds of the rows of samples and tasks; an unknown one is refused."""
     kinds = {who: gradients.get(who, "adam") for who in ("samples", "tasks")}
     for who, kind in kinds.items():
         if kind not in ROW_KINDS:
@@ -177,6 +189,67 @@ def _checked_kinds(gradients: Mapping[str, str]) -> dict[str, str]:
     return kinds
 
 
-def _pad_id(tokenizer: Any) -> int:
-    """Any token serves to pad, because padding is masked and follows every real token."""
-    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+def write_tasks(
+    folder: Path, tasks: Mapping[str, Sequence[Record]], template: Template
+) -> dict[str, list[Encoded]]:
+    """Write every task's examples; they as the model reads them."""
+    found = {}
+    for name, records in tasks.items():
+        if not is_name(name):
+            raise CollectError(
+                f"task name {name!r} is not 1 to 80 letters, digits, '.', '_' or '-'. Rename it."
+            )
+        if not records:
+            raise CollectError(f"task {name} has no examples; give a file with at least two.")
+        write_table(folder / "tasks" / name / "examples.parquet", example_table(list(records)))
+        found[name] = [template.encode(record.content) for record in records]
+    return found
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what computes gradients: other versions may round otherwise."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft")}
+
+
+def _laid_out(
+    folder: Path, records: Sequence[str], template: Template, part_rows: int
+) -> dict[str, int]:
+    parts: dict[str, int] = {}
+    for start in range(0, len(records), part_rows):
+        found = [
+            parse(_json(line), line, path=Path("the pool"), number=start + at)
+            for at, line in enumerate(records[start : start + part_rows])
+        ]
+        lengths = [len(template.encode(record.content)) for record in found]
+        table = sample_table(found).with_columns(n_tokens=pl.Series(lengths, dtype=pl.Int32))
+        name = f"part-{len(parts):05d}"
+        write_table(folder / "samples" / f"{name}.parquet", table)
+        parts[name] = sum(lengths)
+    return parts
+
+
+def _task_records(
+    tasks: Mapping[str, Sequence[Mapping[str, str]]],
+) -> dict[str, list[Record]]:
+    return {
+        name: [
+            parse(dict(e), json.dumps(dict(e)), path=Path(f"task {name}"), number=at)
+            for at, e in enumerate(examples)
+        ]
+        for name, examples in tasks.items()
+    }
+
+
+def _json(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _reason(norms: np.ndarray, text: Encoded) -> str:
+    if text.n_learned == 0:
+        return "completion cut away"
+    if np.isnan(norms).any():
+        return "NaN gradient"
+    return "infinite gradient" if np.isinf(norms).any() else "zero gradient"

@@ -12,10 +12,20 @@ PROMPT_END = "\n"
 
 @dataclass(frozen=True)
 class Encoded:
-    """One sample as the model reads it: prompt ids, then completion ids and end of sequence."""
+    """One sample as the model reads it: prompt ids, then completion ids and end of sequence.
+
+    `silent` are positions of the completion that are read and not learned: what a user says
+    between two answers.
+    """
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
+    silent: tuple[int, ...] = ()
+
+    @property
+    def n_learned(self) -> int:
+        """How many tokens the loss is over; none where the completion was cut away entirely."""
+        return len(self.completion) - len(self.silent)
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.completion)
@@ -34,11 +44,19 @@ def encode(tokenizer: Any, prompt: str, completion: str, *, max_tokens: int) -> 
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids after which the model is to write the completion."""
-    return tokenizer.encode(prompt + PROMPT_END, add_special_tokens=False)
+    """Token ids after which the model is to write the completion.
+
+    They begin with the token that begins every text of this tokenizer, where it has one.
+    """
+    opening = tokenizer.encode("")[:1]
+    if opening != [getattr(tokenizer, "bos_token_id", None)]:
+        opening = []
+    return opening + tokenizer.encode(prompt + PROMPT_END, add_special_tokens=False)
 
 
-def pad(samples: Sequence[Encoded], *, pad_id: int) -> dict[str, torch.Tensor]:
+def pad(
+    samples: Sequence[Encoded], *, pad_id: int, device: torch.device | None = None
+) -> dict[str, torch.Tensor]:
     """One batch, padded on the right: input_ids, attention_mask and labels, each (n, longest).
 
     Labels are IGNORED over the prompt and the padding: only completions are learned from.
@@ -52,7 +70,9 @@ def pad(samples: Sequence[Encoded], *, pad_id: int) -> dict[str, torch.Tensor]:
         ids[row, : len(sample)] = torch.tensor(sample.prompt + sample.completion)
         mask[row, : len(sample)] = 1
         labels[row, len(sample.prompt) : len(sample)] = torch.tensor(sample.completion)
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        labels[row, [len(sample.prompt) + at for at in sample.silent]] = IGNORED
+    found = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    return {name: tensor.to(device) for name, tensor in found.items()}
 
 
 def batches(samples: Sequence[Encoded], *, max_batch_tokens: int) -> Iterator[list[int]]:
@@ -83,9 +103,10 @@ def mean_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     wanted = labels[:, 1:]
     supervised = wanted != IGNORED
     row = supervised.nonzero()[:, 0]
-    each = torch.nn.functional.cross_entropy(
-        logits[:, :-1][supervised], wanted[supervised], reduction="none"
-    )
+    found = logits[:, :-1][supervised]
+    if found.dtype in (torch.float16, torch.bfloat16):
+        found = found.float()  # a softmax over a vocabulary needs more than 8 or 11 bits
+    each = torch.nn.functional.cross_entropy(found, wanted[supervised], reduction="none")
     count = supervised.sum(dim=1).clamp(min=1).to(each.dtype)
-    sums = torch.zeros(len(labels), dtype=each.dtype).index_add(0, row, each)
+    sums = torch.zeros(len(labels), dtype=each.dtype, device=each.device).index_add(0, row, each)
     return sums / count

@@ -11,16 +11,19 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
-from gtp_core.collect.encode import Encoded, mean_losses, pad
-from gtp_core.collect.gradients import ADAM_BETA2, ADAM_EPS
+from gtp_core.collect.checkpoints import AdapterState
+from gtp_core.collect.encode import Encoded, batches, mean_losses, pad
+from gtp_core.collect.rows import ADAM_BETA2, ADAM_EPS
 from gtp_core.store import Checkpoint
+
+SCHEDULES = ("linear", "cosine", "constant")
 
 
 @dataclass(frozen=True)
 class WarmupSettings:
     """How the warm-up trains; one checkpoint at the end of every epoch.
 
-    `learning_rate` is the peak: linear rise over `rise` of the steps, then linear fall to zero.
+    `learning_rate` is the peak: linear rise over `rise` of the steps, then the schedule's fall.
 
     Source: Xia et al. (2024), LESS, section 4.1 (5 % of the pool, 4 epochs, linear schedule).
     """
@@ -31,19 +34,17 @@ class WarmupSettings:
     learning_rate: float = 1e-3
     rise: float = 0.03
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class AdapterState:
-    """A warm-up checkpoint: adapter weights and Adam's second moments, by parameter name."""
-
-    checkpoint: Checkpoint
-    weights: dict[str, torch.Tensor]
-    second_moment: dict[str, torch.Tensor]
+    schedule: str = "linear"
 
 
 def add_lora(
-    model: nn.Module, *, rank: int, alpha: int, target_modules: Sequence[str], seed: int = 0
+    model: nn.Module,
+    *,
+    rank: int,
+    alpha: int,
+    target_modules: Sequence[str] | str,
+    seed: int = 0,
+    dropout: float = 0.0,
 ) -> PeftModel:
     """The model with fresh LoRA adapters as its only trainable weights.
 
@@ -52,17 +53,27 @@ def add_lora(
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
-        target_modules=list(target_modules),
-        lora_dropout=0.0,
+        target_modules=target_modules if isinstance(target_modules, str) else list(target_modules),
+        lora_dropout=dropout,
         bias="none",
         task_type="CAUSAL_LM",
     )
+    return add_adapter(model, config, seed=seed)
+
+
+def add_adapter(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> PeftModel:
+    """The model with the adapter that a configuration describes, fresh and trainable."""
     # peft draws from the global generator, which fork_rng gives back as it was, and reads an
     # attribute that transformers 5.23 has renamed.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def chosen_rows(n_pool: int, settings: WarmupSettings) -> np.ndarray:
+    """Which rows of a pool the warm-up trains on, in order."""
+    return _drawn(n_pool, settings)[1]
 
 
 def warm_up(
@@ -78,34 +89,77 @@ def warm_up(
     A checkpoint's step size is the mean learning rate of its epoch, which is what weighs it in a
     trajectory. The model is left as the last checkpoint has it.
     """
-    generator = np.random.default_rng(settings.seed)
-    count = max(1, round(settings.share * len(samples)))
-    chosen = np.sort(generator.choice(len(samples), count, replace=False))
-    per_epoch = math.ceil(count / settings.batch_size)
+    chosen = [samples[i] for i in chosen_rows(len(samples), settings)]
+    epochs = train_epochs(
+        model, chosen, n_pool=len(samples), pad_id=pad_id, settings=settings, progress=progress
+    )
+    return list(epochs)
+
+
+def train_epochs(
+    model: PeftModel,
+    samples: Sequence[Encoded],
+    *,
+    n_pool: int,
+    pad_id: int,
+    settings: WarmupSettings,
+    max_batch_tokens: int | None = None,
+    done: Sequence[AdapterState] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Iterator[AdapterState]:
+    """The adapter's state after every epoch that is not `done` yet.
+
+    Args:
+        samples: those of `chosen_rows(n_pool, settings)`.
+        max_batch_tokens: a larger batch is taken in pieces, whose gradients add up to the same.
+        done: states of earlier epochs, from which training goes on as if it had never stopped.
+    """
+    generator, _ = _drawn(n_pool, settings)
     optimizer = _optimizer(model, settings)
-    states = []
+    if done:
+        load_adapter(model, done[-1])
+        _restore(model, optimizer, done[-1])
+    per_epoch = math.ceil(len(samples) / settings.batch_size)
+    total = settings.epochs * per_epoch
     for epoch in range(settings.epochs):
+        order = generator.permutation(len(samples))
+        if epoch < len(done):
+            continue
         rates = []
-        order = generator.permutation(chosen)
-        for at in range(per_epoch):
-            step = epoch * per_epoch + at
-            rates.append(rate_at(step, total=settings.epochs * per_epoch, settings=settings))
-            batch = [samples[i] for i in order[at::per_epoch]]
-            train_step(model, optimizer, batch, pad_id=pad_id, rate=rates[-1])
-            if progress:
-                progress(step + 1, settings.epochs * per_epoch, "warm-up steps")
+        with torch.random.fork_rng(devices=_devices(model)):
+            torch.manual_seed(settings.seed * 1_000_003 + epoch)  # dropout, wherever it resumes
+            for at in range(per_epoch):
+                step = epoch * per_epoch + at
+                rates.append(rate_at(step, total=total, settings=settings))
+                batch = [samples[i] for i in order[at::per_epoch]]
+                train_step(
+                    model,
+                    optimizer,
+                    batch,
+                    pad_id=pad_id,
+                    rate=rates[-1],
+                    max_batch_tokens=max_batch_tokens,
+                )
+                if progress:
+                    progress(step + 1, total, "warm-up steps")
         step = (epoch + 1) * per_epoch
         checkpoint = Checkpoint(f"step-{step:05d}", step, float(np.mean(rates)))
-        states.append(_state(model, optimizer, checkpoint))
-    return states
+        yield _state(model, optimizer, checkpoint, rates)
 
 
 def rate_at(step: int, *, total: int, settings: WarmupSettings) -> float:
-    """The learning rate of a step (0-based): linear rise, then linear fall to zero."""
+    """The learning rate of a step (0-based): linear rise, then the fall of the schedule."""
     rising = max(1, round(settings.rise * total))
     falling = max(1, total - rising)
-    share = (step + 1) / rising if step < rising else (total - step) / falling
-    return settings.learning_rate * min(1.0, share)
+    if step < rising:
+        share = min(1.0, (step + 1) / rising)
+    elif settings.schedule == "constant":
+        share = 1.0
+    elif settings.schedule == "cosine":
+        share = 0.5 * (1 + math.cos(math.pi * (step - rising) / falling))
+    else:
+        share = min(1.0, (total - step) / falling)
+    return settings.learning_rate * share
 
 
 def train_step(
@@ -115,43 +169,76 @@ def train_step(
     *,
     pad_id: int,
     rate: float,
+    max_batch_tokens: int | None = None,
 ) -> float:
     """One optimizer step on the mean of the batch's losses; that mean, in nats."""
     model.train()
-    padded = pad(batch, pad_id=pad_id)
-    labels = padded.pop("labels")
-    loss = mean_losses(model(**padded, use_cache=False).logits, labels).mean()
+    pieces = [list(range(len(batch)))]
+    if max_batch_tokens is not None:
+        pieces = list(batches(batch, max_batch_tokens=max_batch_tokens))
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    total = 0.0
+    for piece in pieces:
+        device = next(model.parameters()).device
+        padded = pad([batch[i] for i in piece], pad_id=pad_id, device=device)
+        labels = padded.pop("labels")
+        losses = mean_losses(model(**padded, use_cache=False).logits, labels)
+        loss = losses.mean() if len(pieces) == 1 else losses.sum() / len(batch)
+        loss.backward()
+        total += loss.item()
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
-    return loss.item()
+    return total
 
 
 def load_adapter(model: nn.Module, state: AdapterState) -> None:
     """Give the model the adapter weights of a checkpoint."""
     with torch.no_grad():
-        for name, parameter in _trainable(model):
+        for name, parameter in trainable(model):
             parameter.copy_(state.weights[name])
 
 
+def trainable(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Names and parameters that are trained, in the model's order."""
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+
+
+def _drawn(n_pool: int, settings: WarmupSettings) -> tuple[np.random.Generator, np.ndarray]:
+    generator = np.random.default_rng(settings.seed)
+    count = max(1, round(settings.share * n_pool))
+    return generator, np.sort(generator.choice(n_pool, count, replace=False))
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    found = {p.device for p in model.parameters()}
+    return [device for device in found if device.type == "cuda"]
+
+
 def _optimizer(model: nn.Module, settings: WarmupSettings) -> torch.optim.Adam:
-    parameters = [parameter for _, parameter in _trainable(model)]
+    parameters = [parameter for _, parameter in trainable(model)]
     betas = (0.9, ADAM_BETA2)
     return torch.optim.Adam(parameters, lr=settings.learning_rate, betas=betas, eps=ADAM_EPS)
 
 
+def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: AdapterState) -> None:
+    for name, parameter in trainable(model):
+        optimizer.state[parameter] = {
+            "step": torch.tensor(float(state.checkpoint.step)),
+            "exp_avg": state.first_moment[name].to(parameter).clone(),
+            "exp_avg_sq": state.second_moment[name].to(parameter).clone(),
+        }
+
+
 def _state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, checkpoint: Checkpoint
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    checkpoint: Checkpoint,
+    rates: Sequence[float],
 ) -> AdapterState:
-    weights = {name: parameter.detach().clone() for name, parameter in _trainable(model)}
-    moments = {
-        name: optimizer.state[parameter]["exp_avg_sq"].clone()
-        for name, parameter in _trainable(model)
-    }
-    return AdapterState(checkpoint, weights, moments)
-
-
-def _trainable(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+    weights = {name: p.detach().clone() for name, p in trainable(model)}
+    first, second = (
+        {name: optimizer.state[p][key].clone() for name, p in trainable(model)}
+        for key in ("exp_avg", "exp_avg_sq")
+    )
+    return AdapterState(checkpoint, weights, second, first, rates=tuple(rates))

@@ -17,11 +17,11 @@ from gtp_core.collect import (
     WarmupSettings,
     add_lora,
     collect_store,
-    encode,
     load_adapter,
-    repeatable,
     warm_up,
 )
+from gtp_core.collect.encode import encode
+from gtp_core.collect.repeatable import repeatable
 from gtp_core.demo.model import (
     ModelSettings,
     accuracy,

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from gtp_core.collect import Encoded, encode
-from gtp_core.collect.encode import batches, encode_prompt, mean_losses, pad
+from gtp_core.collect.encode import Encoded, batches, encode, encode_prompt, mean_losses, pad
 from gtp_core.store import written_whole
 
 END = "<|end|>"

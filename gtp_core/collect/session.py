@@ -1,0 +1,429 @@
+"""One `collect` command from beginning to end: plan, warm-up, gradients, manifest; resumable."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gtp_core.collect import plan as plans
+from gtp_core.collect.checkpoints import AdapterState, checkpoint_folders, read_checkpoints
+from gtp_core.collect.collect import (
+    PRODUCER,
+    checked_kinds,
+    finish,
+    libraries,
+    measured_error,
+    new_manifest,
+    write_tasks,
+)
+from gtp_core.collect.encode import Encoded
+from gtp_core.collect.estimate import Estimate, check_space, tokens_per_second
+from gtp_core.collect.gradients import GradientModel
+from gtp_core.collect.measure import spread
+from gtp_core.collect.model import (
+    FP16_LOSS_SCALE,
+    adapted,
+    load_model,
+    load_tokenizer,
+    pad_id,
+    resolved_dtype,
+)
+from gtp_core.collect.plan import Plan, Sources
+from gtp_core.collect.pool import read_records
+from gtp_core.collect.projection import make_projection
+from gtp_core.collect.repeatable import repeatable
+from gtp_core.collect.settings import CollectSettings, from_document
+from gtp_core.collect.template import TEMPLATES, Template
+from gtp_core.collect.training import shapes_of, trained, warmed_up
+from gtp_core.collect.warmup import SCHEDULES
+from gtp_core.collect.work import Collection, Progress, RowMaker
+from gtp_core.collect.world import World
+from gtp_core.errors import CollectError
+from gtp_core.store import Manifest, Store, open_store
+from gtp_core.store.append import clear_temporaries
+from gtp_core.store.manifest import MANIFEST, all_files
+
+Say = Callable[[str], None]
+_PROBED = 64
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        told: settings that were given; the others are the defaults, or what a store that is
+            added to was collected with.
+        append: add the pool and tasks to the store in `folder`.
+        dry_run: say what it would cost, and stop.
+    """
+
+    sources: Sources
+    folder: Path
+    name: str
+    told: Mapping[str, Any]
+    append: bool = False
+    dry_run: bool = False
+
+
+class Session:
+    """The state of one command: what was asked, what is there, what remains."""
+
+    def __init__(self, request: Request, *, say: Say, progress: Progress | None) -> None:
+        self.folder = request.folder
+        self._request = request
+        self._say = say
+        self._progress = progress
+        self.world = World(request.told.get("device", "auto"))
+        self._base = self._found_store() if request.append else None
+        self.settings = self._settings()
+        self._tokenizer = load_tokenizer(request.sources.model)
+        self._template = Template(
+            self._tokenizer,
+            kind=self.settings.template,
+            chat_template=request.sources.chat_template,
+            max_tokens=self.settings.max_tokens,
+        )
+        sources = request.sources
+        self._sources = replace(sources, checkpoints=tuple(_folders(sources.checkpoints)))
+
+    def run(self) -> dict[str, Any] | None:
+        """Collect what is not there yet; facts about the store, None in all but one process."""
+        strict = self.world.device.type == "cpu"
+        with repeatable(seed=self.settings.seed, threads=self.settings.threads, strict=strict):
+            if self.world.is_first and self._is_done():
+                return self._facts(open_store(self.folder), 0.0, 0)
+            if self.world.is_first:
+                self._begin()
+            self.world.wait()
+            found = self._collected()
+            self.world.close()
+            return found if self.world.is_first else None
+
+    # --- what was asked ---------------------------------------------------------------------
+
+    def _settings(self) -> CollectSettings:
+        """Defaults, or the store's own or the unfinished plan's, under what was told."""
+        start = CollectSettings()
+        unfinished = plans.saved_plan(self.folder)
+        if self._base:
+            start = from_document(self._base.manifest.producer.get("settings", {}))
+            start = replace(start, limit=0)
+        threads = torch.get_num_threads()
+        if unfinished:
+            threads = from_document(unfinished.settings).threads
+        found = replace(start, **self._request.told)
+        found = replace(
+            found,
+            device=self.world.device.type,
+            dtype=resolved_dtype(found.dtype, self.world.device),
+            threads=self._request.told.get("threads") or threads,
+        )
+        _check(found)
+        return found
+
+    def _found_store(self) -> Store:
+        store = open_store(self.folder)
+        if store.manifest.producer.get("name") != PRODUCER["name"]:
+            raise CollectError(
+                f"{self.folder} was not made by collect but by "
+                f"{store.manifest.producer.get('name')!r}, so nothing can be added in the same "
+                "way. Collect into another folder."
+            )
+        return store
+
+    # --- what is there ----------------------------------------------------------------------
+
+    def _is_done(self) -> bool:
+        """Whether the store is whole already; refuses a folder that holds another one."""
+        unfinished = plans.saved_plan(self.folder)
+        if not (self.folder / MANIFEST).is_file():
+            return False
+        store = open_store(self.folder)
+        if unfinished and unfinished.base == store.digest:
+            return False  # an append that has begun
+        if unfinished:  # killed between the manifest and the end
+            plans.forget_plan(self.folder)
+        digests = plans.digests_of(self._sources, self._template)
+        said = store.manifest.producer.get("digests", {})
+        if self._base:
+            return _is_in(digests, said)
+        found = {
+            **said,
+            "pool": next(iter(said.get("pool", [])), None),
+            "tasks": {n: d for n, d in said.get("tasks", {}).items() if n in digests["tasks"]},
+        }
+        plans.check_same(digests, found, folder=self.folder, what="the finished store")
+        settings = store.manifest.producer.get("settings", {})
+        wanted = self.settings.meaning() | {"limit": self.settings.limit}
+        plans.check_same(wanted, settings, folder=self.folder, what="the finished store")
+        return True
+
+    def _begin(self) -> None:
+        """Make the plan, with every sample and example in place; or check the one there is."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clear_temporaries(self.folder)
+        digests = plans.digests_of(self._sources, self._template)
+        settings = self.settings.document()
+        unfinished = plans.saved_plan(self.folder)
+        if unfinished:
+            plans.check_same(digests, unfinished.digests, folder=self.folder, what="collecting")
+            plans.check_same(settings, unfinished.settings, folder=self.folder, what="collecting")
+            return
+        taken: frozenset[str] = frozenset()
+        if self._base:
+            self._check_base(digests)
+            taken = frozenset(self._base.samples().select("sample_id").collect()["sample_id"])
+        tasks = {name: list(read_records(path)) for name, path in self._sources.tasks.items()}
+        write_tasks(self.folder, tasks, self._template)
+        parts = plans.lay_out(
+            self.folder,
+            self._sources,
+            self._template,
+            self.settings,
+            first=len(self._base.manifest.parts) if self._base else 0,
+            taken=taken,
+        )
+        base = self._base.digest if self._base else ""
+        plans.save_plan(self.folder, Plan(settings, digests, parts, base))
+
+    def _check_base(self, digests: Mapping[str, Any]) -> None:
+        """Refuse to add to a store what was made otherwise than its rows."""
+        assert self._base
+        producer, what = self._base.manifest.producer, "the store"
+        wanted = {name: digests[name] for name in ("model", "template", "checkpoints")}
+        plans.check_same(wanted, producer.get("digests", {}), folder=self.folder, what=what)
+        meaning = self.settings.meaning()
+        plans.check_same(meaning, producer.get("settings", {}), folder=self.folder, what=what)
+        twice = next((n for n in digests["tasks"] if n in self._base.task_names), None)
+        if twice:
+            raise CollectError(
+                f"task {twice} is in {self.folder} already; a task is added once. "
+                "Give it another name, or collect into another folder."
+            )
+
+    # --- what remains -----------------------------------------------------------------------
+
+    def _collected(self) -> dict[str, Any] | None:
+        plan = plans.saved_plan(self.folder)
+        if plan is None:
+            raise CollectError(f"{self.folder} lost its plan meanwhile. Run the command again.")
+        maker = self._maker()
+        if self.world.is_first:
+            estimate = self._estimate(maker, plan)
+            check_space(self.folder, estimate.bytes)
+            self._say(estimate.sentence())
+            if self._request.dry_run:
+                return vars(estimate)
+            self._warm_up(maker, plan)
+        self.world.wait()
+        collection = self._collection(maker, plan, self._states(maker))
+        units = collection.units()
+        todo = sum(u.tokens for u in units if not (self.folder / u.path).is_file())
+        start = time.perf_counter()
+        collection.run(units[self.world.index :: self.world.count], self._progress)
+        self.world.wait()
+        seconds = time.perf_counter() - start
+        if not self.world.is_first:
+            return None
+        store = finish(collection, self._head(collection, plan))
+        plans.forget_plan(self.folder)
+        return self._facts(store, seconds, todo)
+
+    def _maker(self) -> RowMaker:
+        settings, sources = self.settings, self._sources
+        model = load_model(sources.model, dtype=settings.dtype, device=self.world.device)
+        folders = sources.checkpoints or ([sources.adapter] if sources.adapter else [])
+        tuned = adapted(model, settings, folders).to(self.world.device)
+        scale = FP16_LOSS_SCALE if settings.dtype == "fp16" else 1.0
+        source = GradientModel(tuned, pad_id=pad_id(self._tokenizer), loss_scale=scale)
+        projection = make_projection(
+            settings.projection,
+            input_dim=source.input_dim,
+            dim=settings.dim,
+            seed=settings.projection_seed,
+        )
+        return RowMaker(
+            source,
+            [projection],
+            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_samples=settings.max_batch_samples,
+        )
+
+    def _warm_up(self, maker: RowMaker, plan: Plan) -> None:
+        """Train what is not trained yet; nothing where checkpoints are given or there already."""
+        if self._sources.checkpoints or self._base:
+            return
+        rows_of_part = self.settings.part_rows
+        collection = self._collection(maker, plan, [])
+
+        def texts(rows: Sequence[int]) -> list[Encoded]:
+            found: list[Encoded] = []
+            for at, name in enumerate(plan.parts):
+                first = at * rows_of_part
+                wanted = [r - first for r in rows if first <= r < first + rows_of_part]
+                found += collection.part_texts(name, wanted) if wanted else []
+            return found
+
+        warmed_up(
+            maker.source.model,
+            self.folder,
+            self.settings,
+            n_pool=sum(rows for rows, _ in plan.parts.values()),
+            texts=texts,
+            pad_id=pad_id(self._tokenizer),
+            adapter=self._sources.adapter,
+            progress=self._progress,
+        )
+
+    def _states(self, maker: RowMaker) -> list[AdapterState]:
+        needs = any(kind.startswith("adam") for kind in self._kinds().values())
+        model = maker.source.model
+        if not self._sources.checkpoints:
+            return trained(model, self.folder, needs_moments=needs)
+        return read_checkpoints(self._sources.checkpoints, shapes_of(model), needs_moments=needs)
+
+    def _kinds(self) -> dict[str, str]:
+        told = {"samples": self.settings.gradients, "tasks": self.settings.task_gradients}
+        return checked_kinds(told)
+
+    def _collection(
+        self, maker: RowMaker, plan: Plan, states: Sequence[AdapterState]
+    ) -> Collection:
+        tasks = {
+            name: [self._template.encode(r.content) for r in read_records(path)]
+            for name, path in self._sources.tasks.items()
+        }
+        return Collection(
+            self.folder,
+            maker=maker,
+            states=states,
+            template=self._template,
+            kinds=self._kinds(),
+            parts={name: tokens for name, (_, tokens) in plan.parts.items()},
+            tasks=tasks,
+        )
+
+    def _estimate(self, maker: RowMaker, plan: Plan) -> Estimate:
+        collection = self._collection(maker, plan, [])
+        name = next(iter(plan.parts), None)
+        texts = (
+            collection.part_texts(name, spread(plan.parts[name][0], _PROBED))
+            if name
+            else next(iter(collection.tasks.values()), [])[:_PROBED]
+        )
+        if not texts:
+            raise CollectError("there is nothing to collect; give a --pool, a --task, or both.")
+        n_samples = sum(rows for rows, _ in plan.parts.values())
+        n_examples = sum(map(len, collection.tasks.values()))
+        n_checkpoints = len(self._sources.checkpoints) or self.settings.epochs
+        if self._base:
+            n_checkpoints = len(self._base.checkpoints)
+        once = sum(collection.parts.values())
+        examples = sum(len(text) for texts in collection.tasks.values() for text in texts)
+        warming = 0.0
+        if not (self._sources.checkpoints or self._base):
+            warming = self.settings.warmup_share * self.settings.epochs * once
+        tokens = (once + examples) * n_checkpoints
+        rate = tokens_per_second(maker, texts)
+        row = 2 * maker.projections[0].dim + 4
+        return Estimate(
+            n_samples,
+            n_examples,
+            n_checkpoints,
+            tokens + round(warming),
+            (n_samples + n_examples) * n_checkpoints * row,
+            (tokens / self.world.count + warming) / rate,
+            rate,
+        )
+
+    # --- what is said of it -----------------------------------------------------------------
+
+    def _head(self, collection: Collection, plan: Plan) -> Manifest:
+        """The manifest that the new parts and tasks are added to."""
+        if self._base:
+            manifest = self._base.manifest
+            self._check_rows(collection, manifest)
+            said = manifest.producer["digests"]
+            pool = [*said["pool"], *([plan.digests["pool"]] if self._sources.pool else [])]
+            digests = {**said, "pool": pool, "tasks": {**said["tasks"], **plan.digests["tasks"]}}
+            return replace(manifest, producer={**manifest.producer, "digests": digests})
+        producer = {
+            **PRODUCER,
+            "libraries": libraries(),
+            "settings": plan.settings,
+            "digests": {**plan.digests, "pool": [plan.digests["pool"]]},
+            "projection_error": measured_error(collection),
+        }
+        return new_manifest(
+            collection,
+            name=self._request.name,
+            model_id=self._sources.model_id,
+            producer=producer,
+        )
+
+    def _check_rows(self, collection: Collection, manifest: Manifest) -> None:
+        checkpoints = [vars(state.checkpoint) for state in collection.states]
+        wanted = {
+            "projection": collection.maker.projections[0].document(),
+            "checkpoints": checkpoints,
+        }
+        found = {
+            "projection": manifest.projection,
+            "checkpoints": [vars(checkpoint) for checkpoint in manifest.checkpoints],
+        }
+        plans.check_same(wanted, found, folder=self.folder, what="the store")
+
+    def _facts(self, store: Store, seconds: float, tokens: int) -> dict[str, Any]:
+        manifest = store.manifest
+        return {
+            "store": str(self.folder),
+            "store_id": store.store_id,
+            "n_samples": store.n_samples,
+            "tasks": list(store.task_names),
+            "checkpoints": [vars(checkpoint) for checkpoint in store.checkpoints],
+            "bytes": sum(file.bytes for file in all_files(manifest)),
+            "invalid": manifest.invalid,
+            "projection": manifest.projection,
+            "projection_error": manifest.producer.get("projection_error"),
+            "seconds": round(seconds, 1),
+            "tokens": tokens,
+            "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        }
+
+
+def _is_in(digests: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether all that is to be added has been added already."""
+    same = all(said.get("tasks", {}).get(n) == d for n, d in digests["tasks"].items())
+    return same and digests["pool"] in [_NOTHING, *said.get("pool", [])]
+
+
+_NOTHING = hashlib.sha256().hexdigest()
+
+
+def _folders(given: Sequence[Path]) -> list[Path]:
+    return checkpoint_folders(list(given)) if given else []
+
+
+def _check(settings: CollectSettings) -> None:
+    """Refuse settings that cannot be meant before anything is read."""
+    for name, known in (("template", TEMPLATES), ("schedule", SCHEDULES)):
+        if getattr(settings, name) not in known:
+            raise CollectError(
+                f"{name} {getattr(settings, name)!r} is unknown; it can be {', '.join(known)}."
+            )
+    least = {"epochs": 1, "batch_size": 1, "rank": 1, "part_rows": 1, "max_tokens": 2, "dim": 1}
+    least |= {"max_batch_tokens": 1, "max_batch_samples": 1, "limit": 0, "threads": 0}
+    for name, lowest in least.items():
+        if getattr(settings, name) < lowest:
+            raise CollectError(
+                f"{name} is {getattr(settings, name)}; it is at least {lowest}. Raise it."
+            )
+    for name in ("warmup_share", "learning_rate"):
+        value = getattr(settings, name)
+        if not 0 < value <= 1:
+            raise CollectError(f"{name} is {value}; it is above 0 and at most 1. Change it.")
