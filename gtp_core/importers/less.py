@@ -33,7 +33,7 @@ _NOT_CHECKED = (
 
 @dataclass(frozen=True)
 class _Folder:
-    """One folder of LESS: of which set, at which step, of which dimension (0: not said)."""
+    """One folder of LESS: of which set, at which step, of which dimension."""
 
     path: Path
     name: str
@@ -107,7 +107,7 @@ def _matching(source: Path, folders: Sequence[Path], pattern: str, default: str)
             if fits := wanted.fullmatch(run.relative_to(source).as_posix()):
                 parts = fits.groupdict()
                 name, step = parts.get("name", default), int(parts.get("step", 0))
-                found.append(_Folder(path, name, step, int(dim[1]) if dim else 0))
+                found.append(_Folder(path, name, step, int(dim[1]) if dim else _width(path)))
                 break
     places = defaultdict(list)
     for folder in found:
@@ -121,15 +121,21 @@ def _matching(source: Path, folders: Sequence[Path], pattern: str, default: str)
     return found
 
 
+def _width(folder: Path) -> int:
+    """The dimension of a folder whose name does not say it."""
+    files = sorted(p for p in folder.glob("*.pt") if _is_gradient_file(p.name))
+    return torch_rows(files[0]).dim
+
+
 def _dimension(folders: Sequence[_Folder], asked: int | None) -> int:
     by_dim = {folder.dim for folder in folders}
     if asked is not None:
-        if asked not in by_dim and by_dim != {0}:
+        if asked not in by_dim:
             raise SourceError(
                 f"--dim is {asked}; the source has {', '.join(map(str, sorted(by_dim)))}. "
                 "Choose one of these."
             )
-        return asked if asked in by_dim else 0
+        return asked
     everywhere = [
         dim
         for dim in by_dim
