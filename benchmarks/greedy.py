@@ -20,7 +20,7 @@ the residual that was reported with it. Ratios: gtp / omp, and gtp / plain, of t
 1, GTP leaves less); omp / gtp of the seconds.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 import warnings
@@ -218,7 +218,9 @@ def rows_of(name: str, problem: Problem, budgets: tuple[int, ...]) -> Iterator[t
 
 def main() -> None:
     """Print the table, and how often GTP ends at or below the others."""
-    store = sys.argv[1] if len(sys.argv) > 1 else str(DEMO)
+    parser = argparse.ArgumentParser(description="GTP against greedy matching.")
+    parser.add_argument("store", nargs="?", default=str(DEMO), help="by default the demo")
+    store = parser.parse_args().store
     print(HEAD)
     print("|---" * HEAD.count(" | ") + "|---|")
     everything = []

@@ -6,8 +6,8 @@ Both columns run on one thread over the same array in memory; the answers are as
 float64's before the clock is read. Quote the ratio: absolute speed depends on the machine.
 """
 
+import argparse
 import os
-import sys
 import time
 from collections.abc import Callable
 
@@ -55,7 +55,11 @@ def seconds(work: Callable[[], np.ndarray], repeats: int = 5) -> float:
 
 def main() -> None:
     """Print GB/s of stored bytes, and the ratio to the fused loop."""
-    n_rows, dim = (int(a) for a in (sys.argv[1:] + ["20000", "4096"][len(sys.argv) - 1 :]))
+    parser = argparse.ArgumentParser(description="Products of float16 atoms with one vector.")
+    parser.add_argument("rows", type=int, nargs="?", default=20_000)
+    parser.add_argument("dim", type=int, nargs="?", default=4096)
+    asked = parser.parse_args()
+    n_rows, dim = asked.rows, asked.dim
     torch.set_num_threads(1)
     generator = np.random.default_rng(0)
     rows = (generator.standard_normal((n_rows, dim)) / np.sqrt(dim)).astype(np.float16)

@@ -18,7 +18,7 @@ than that of gtp with its weights dropped, and every answer leaves the residual 
 Ratios are of as-trained residuals; below 1, gtp uniform leaves less.
 """
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -97,7 +97,9 @@ def rows_of(task: str, problem: Problem) -> Iterator[tuple[float, float]]:
 
 def main() -> None:
     """Print the table and the ratios' ranges."""
-    store = sys.argv[1] if len(sys.argv) > 1 else str(DEMO)
+    parser = argparse.ArgumentParser(description="Subsets that are trained on without weights.")
+    parser.add_argument("store", nargs="?", default=str(DEMO), help="by default the demo")
+    store = parser.parse_args().store
     print(HEAD)
     print("|---" * HEAD.count(" | ") + "|---|")
     ratios: list[tuple[float, float]] = []
