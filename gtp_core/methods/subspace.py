@@ -41,7 +41,6 @@ def rank_of(subspace: str) -> int | None:
     return int(found[1])
 
 
-@on_one_thread
 def prepare_subspace(
     problem: Problem, settings: Settings, progress: Progress | None = None
 ) -> tuple[float, ...] | None:
@@ -56,7 +55,9 @@ def prepare_subspace(
     rank = rank_of(settings.subspace)
     if rank is None:
         return None
-    return tuple(_subspaces(problem, rank).fitted(rank, progress).energy.tolist())
+    # Only here on one thread: what limits them takes a while to import, and most runs have none.
+    fit = on_one_thread(_subspaces(problem, rank).fitted)
+    return tuple(fit(rank, progress).energy.tolist())
 
 
 def _subspaces(problem: Problem, rank: int) -> Subspaces:
