@@ -14,11 +14,13 @@ from gtp_core.catalog import Catalog, open_catalog
 from gtp_core.errors import GTPError, TaskError
 from gtp_core.export import Export
 from gtp_core.figures import Picture, Theme, word
-from gtp_core.methods import Settings, select
+from gtp_core.methods import Settings, prepare_subspace, select
 from gtp_core.pursuit import Selection
 from gtp_core.report import (
     HeldOut,
     Reliability,
+    Tuned,
+    auto_sentence,
     from_path,
     held_out,
     path_budgets,
@@ -27,6 +29,7 @@ from gtp_core.report import (
     run_document,
     saved_path,
     store_facts,
+    tuned,
 )
 from gtp_core.store import open_store, read_manifest
 from pages import _address, _start
@@ -38,6 +41,7 @@ _DEFAULT_SHARE = 0.05
 _DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
 
 _CAPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_SUBSPACES = ("none", "pca:64", "pca:128", "pca:256")
 _RIDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 
 Direction = Literal["kept", "removed"]
@@ -54,6 +58,7 @@ class View:
         budget: as the curator gave it: samples, percent or tokens.
         reliability: of the task's target.
         theme: light or dark.
+        tuned: what `auto` chose of the settings, if anything was left to it.
     """
 
     catalog: Catalog
@@ -62,6 +67,7 @@ class View:
     budget: str
     reliability: Reliability | None
     theme: Theme
+    tuned: Tuned | None = None
 
     @property
     def task(self) -> str:
@@ -72,11 +78,15 @@ class View:
         """What a method chooses at the current budget."""
         known = self._prepared(method)
         if known is not None:
-            return known[0]
-        return _selection(self.problem, self.budget, method, self.settings, _key(self))
+            found = known[0]
+        else:
+            found = _selection(self.problem, self.budget, method, self.settings, _key(self))
+        return self.tuned.noted(found) if self.tuned and method == "gtp" else found
 
     def held_out(self, method: str) -> HeldOut | None:
         """The held-out match of a method at the current budget."""
+        if self.tuned and method == "gtp":
+            return self.tuned.held
         known = self._prepared(method)
         if known is not None:
             return known[1]
@@ -150,12 +160,16 @@ def header() -> View:
         names = catalog.store.task_names
         _address.seed("task", names, names[0])
         task = left.selectbox("Validation task", names, key="task")
-        settings, direction, cap = _settings(right)
+        settings, direction, cap, auto = _settings(right)
         problem = _problem(catalog, task, direction, cap, _digest(catalog))
         n_candidates = problem.most
         budget = _budget(middle, problem, n_candidates)
+        _fit_subspace(problem, settings)
         known = reliability(problem, problem.n_examples)
         view = View(catalog, problem, settings, budget, known, theme())
+        if auto:
+            found = _tuned(problem, budget, settings, _key(view))
+            view = replace(view, settings=found.settings, tuned=found)
         _open_line(view)
     return view
 
@@ -178,7 +192,8 @@ def _budget(place: Any, problem: Problem, n_candidates: int) -> str:
     return exact or str(slid)
 
 
-def _settings(place: Any) -> tuple[Settings, Direction, int]:
+def _settings(place: Any) -> tuple[Settings, Direction, int, bool]:
+    """The settings, what is done with the common direction, a cap, and whether auto decides."""
     _address.seed("exact", None, "")
     _address.seed("ridge", _RIDGES, Settings.ridge)
     with place.popover("Settings", icon=":material/settings:", width="stretch"):
@@ -188,10 +203,17 @@ def _settings(place: Any) -> tuple[Settings, Direction, int]:
             placeholder="500, 5% or 200000tok",
             help="Takes the place of the slider: samples, percent of the pool, or tokens.",
         )
+        auto = choice(
+            "Ridge set",
+            ["by you", "auto"],
+            "auto",
+            about="Auto: the ridge of the best held-out match at this budget. Takes a while.",
+        )
         ridge = st.select_slider(
             "Together or alone (ridge)",
             _RIDGES,
             key="ridge",
+            disabled=auto == "auto",
             help="0 matches the target jointly; growing it ends at ranking each sample alone.",
         )
         direction = choice(
@@ -213,6 +235,13 @@ def _settings(place: Any) -> tuple[Settings, Direction, int]:
             words={"non-negative": "with weights", "uniform": "without"},
             about="Without: samples are chosen so that their plain sum points as the target does.",
         )
+        subtasks = choice(
+            "Subtasks are matched",
+            ["mean", "each"],
+            "subtasks",
+            words={"mean": "by their mean", "each": "one by one"},
+            about="One by one: every subtask has weights of its own on the same samples.",
+        )
         _address.seed("cap", _CAPS, 0)
         cap = st.selectbox(
             "At most per source",
@@ -220,9 +249,29 @@ def _settings(place: Any) -> tuple[Settings, Direction, int]:
             key="cap",
             format_func=lambda most: f"{most:,}" if most else "any number",
         )
+        _address.seed("subspace", _SUBSPACES, "none")
+        subspace = st.selectbox(
+            "Subspace",
+            _SUBSPACES,
+            key="subspace",
+            help="Pursue in each checkpoint's principal directions; it ends in full dimension.",
+        )
     kept: Direction = "kept" if direction == "kept" else "removed"
-    chosen = replace(Settings(), ridge=float(ridge), fill=fill, weights=weights)
-    return chosen, kept, int(cap)
+    chosen = replace(Settings(), ridge=float(ridge), fill=fill, weights=weights, subspace=subspace)
+    return replace(chosen, subtasks=subtasks), kept, int(cap), auto == "auto"
+
+
+def _fit_subspace(problem: Problem, settings: Settings) -> None:
+    """Fit the subspace, with progress, when nobody did before."""
+    if settings.subspace == "none":
+        return
+    place = st.empty()
+
+    def report(done: int, total: int, what: str) -> None:
+        place.progress(done / total, text=plain(what.capitalize()))
+
+    prepare_subspace(problem, settings, report)
+    place.empty()
 
 
 def _open_line(view: View) -> None:
@@ -242,6 +291,8 @@ def _open_line(view: View) -> None:
         f"{name} {len(s.support):,}: residual {s.residual_weighted:.2f}" for name, s in chosen
     ]
     st.caption(" · ".join(parts))
+    if view.tuned:
+        st.caption(plain(auto_sentence(view.tuned.scores, vars(view.settings))))
 
 
 def choice(
@@ -419,6 +470,11 @@ def _held_out(
     return held_out(_problem, budget, method=method, settings=settings)
 
 
+@st.cache_resource(max_entries=64, show_spinner="Choosing the ridge by held-out match")
+def _tuned(_problem: Problem, budget: str, settings: Settings, key: str) -> Tuned:
+    return tuned(_problem, budget, method="gtp", settings=settings)
+
+
 def _saved_path(view: View) -> Any:
     """The prepared path, kept in memory once it is there."""
     try:
@@ -443,12 +499,14 @@ def _path(view: View) -> Any:
     known = _saved_path(view)
     if known is not None:
         return known
-    if view.catalog.store.n_samples > _SMALL_POOL and not st.button(
+    # Auto may choose another ridge at every budget, and each would have a path of its own.
+    asked = view.tuned is not None or view.catalog.store.n_samples > _SMALL_POOL
+    if asked and not st.button(
         "Prepare the budget path",
         help="Solves every budget of the slider once; takes minutes on a large store.",
         icon=":material/play_arrow:",
     ):
-        st.caption("The figures over all budgets need to be prepared once for this task.")
+        st.caption("The figures over all budgets need to be prepared once for these settings.")
         return None
     bar = st.progress(0.0, text="Preparing the budget path")
 

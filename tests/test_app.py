@@ -22,12 +22,14 @@ from gtp_core.catalog import open_catalog
 from gtp_core.methods import METHODS, Settings, select
 from gtp_core.report import (
     answer,
+    auto_sentence,
     chosen_table,
     findings,
     held_out,
     overlap,
     prepare_path,
     store_facts,
+    tuned,
 )
 
 ROOT = Path(gtp_core.__file__).resolve().parent.parent
@@ -554,3 +556,17 @@ def test_caps_and_training_without_weights_are_what_the_core_chooses(opened, cor
 def test_the_figure_that_goes_ahead_is_gone_when_the_page_stops(opened, where):
     app = opened(where, exact="abc" if where == "overview" else "12")
     assert [chart.proto.id for chart in app.get("plotly_chart") if "first" in chart.proto.id] == []
+
+
+def test_auto_and_subtasks_are_what_the_core_chooses(opened, core):
+    app = opened("overview", auto="auto", subtasks="each", exact="6")
+    problem = pose(core, "maths")
+    found = tuned(problem, 6, method="gtp", settings=Settings(subtasks="each"))
+    assert found.settings.ridge != Settings.ridge, "the default was chosen: nothing is tested"
+    chosen = select(problem, 6, settings=found.settings)
+    shown = metrics(app)
+    assert shown["Residual, weighted"] == f"{chosen.residual_weighted:.3f}"
+    assert shown["Held-out match"] == f"{found.held.match:.3f}"
+    said = "".join(caption.value for caption in app.caption).replace("\\", "")
+    assert auto_sentence(found.scores, vars(found.settings)) in said
+    assert any("Prepare the budget path" in button.label for button in app.button)

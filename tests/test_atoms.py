@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from gtp_core.atoms import ArrayAtoms, StoredAtoms, pose, pose_array, remove, strongest
-from gtp_core.atoms.aims import _half
+from gtp_core.atoms.aims import half as halved
 from gtp_core.catalog import open_catalog
 from gtp_core.errors import CatalogError, TaskError
 from gtp_core.pursuit import pursue
@@ -177,13 +177,13 @@ def test_tokens_and_sources_are_the_samples_own(catalog, posed):
 @given(sizes=st.lists(st.integers(1, 7), min_size=1, max_size=5), seed=st.integers(0, 99))
 def test_halves_are_disjoint_cover_everything_and_hold_half_of_every_subtask(sizes, seed):
     subtask = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    half = _half(subtask, np.random.default_rng(seed))
+    half = halved(subtask, np.random.default_rng(seed))
     for s, size in enumerate(sizes):
         assert half[subtask == s].sum() in (size // 2, size - size // 2)
     if len(subtask) > 1:
         assert 0 < half.sum() < len(subtask)
         assert abs(2 * half.sum() - len(subtask)) <= 1
-    assert np.array_equal(half, _half(subtask, np.random.default_rng(seed)))
+    assert np.array_equal(half, halved(subtask, np.random.default_rng(seed)))
 
 
 def test_splits_come_in_pairs_that_fit_each_other_in_turn(posed):

@@ -9,6 +9,7 @@ import pytest
 from gtp_core.atoms import Cap, pose, pose_array
 from gtp_core.errors import MethodError
 from gtp_core.methods import Settings, select
+from gtp_core.methods.uniform import even_support
 
 UNIFORM = Settings(weights="uniform")
 ROUNDED = Settings(fill="influence")  # the same size, and what is left when weights are dropped
@@ -130,11 +131,56 @@ def test_hardly_ever_is_a_single_exchange_left_that_helps():
     missed = 0
     for seed in range(40):
         problem, count, left = tiny(seed)
-        chosen = set(checked(problem, count).support.tolist())
+        chosen = set(checked(problem, count, ridge=0.0).support.tolist())
         others = set(range(problem.atoms.n_samples)) - chosen
         ends = [left(chosen - {i} | {j}) for i in chosen for j in others]
         missed += min(ends, default=1.0) < left(chosen) - 1e-5
     assert missed <= 1
+
+
+# --- the ridge -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3, 3.0])
+def test_with_a_ridge_it_ends_near_the_best_of_all_subsets(ridge):
+    """The best penalised match of any subset, (S t)^2 / (|S|^2 + ridge * count)."""
+    shares = []
+    for seed in range(60):
+        problem, count, _ = tiny(seed)
+
+        def match(support, problem=problem, count=count) -> float:
+            total = problem.atoms.matrix[list(support)].sum(0)
+            length = total @ total + ridge * count
+            return max(0, total @ problem.target) ** 2 / max(length, 1e-300)
+
+        best = max(map(match, combinations(range(problem.atoms.n_samples), count)))
+        start = np.argsort(-(problem.atoms.matrix @ problem.target))[:count]
+        found = even_support(problem, [start], count, ridge)
+        assert match(found) >= match(start) - 1e-12
+        if best > 0:
+            shares.append(match(found) / best)
+    assert max(shares) < 1 + 1e-9
+    assert np.mean(np.array(shares) > 1 - 1e-9) >= 0.7
+
+
+def test_a_ridge_gives_up_fit_but_never_the_promise():
+    """It is used as far as the residual stays 5 % below what rounding and top-k leave."""
+    gained = 0
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        matrix = generator.standard_normal((200, 40))
+        matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+        problem = pose_array(matrix, matrix[:15].mean(0) + 0.1 * generator.standard_normal(40))
+        plain, used = (checked(problem, 20, ridge=ridge) for ridge in (0.0, 1.0))
+        others = [
+            select(problem, 20, method="top-k").residual_as_trained,
+            select(problem, 20, settings=ROUNDED).residual_as_trained,
+        ]
+        # The start depends on the ridge too, so only what both leave is compared.
+        if plain.residual_as_trained < used.residual_as_trained:
+            gained += 1
+            assert used.residual_as_trained <= 0.95 * min(others) + OF_TARGET
+    assert gained >= 6
 
 
 # --- awkward problems ------------------------------------------------------------------------

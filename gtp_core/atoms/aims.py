@@ -37,6 +37,10 @@ class Aim:
         """The weighted mean of the means (dim,), in the problem's geometry."""
         return remove(_weighted_mean(self.means, self.weights)[None], direction)[0]
 
+    def columns(self, direction: np.ndarray | None) -> np.ndarray:
+        """The means (n_subtasks, dim) in the problem's geometry, so that their mean is `target`."""
+        return remove(self.subtasks(), direction)
+
     def subtasks(self) -> np.ndarray:
         """The means as LESS compares them, each times its share of the mean weight."""
         return self.means * (self.weights / self.weights.mean())[:, None]
@@ -156,11 +160,11 @@ def task_goal(
             "Give one a weight above 0."
         )
     if not all(told):
-        examples = _piece(examples, np.array(told)[examples.subtask] > 0)
+        examples = piece(examples, np.array(told)[examples.subtask] > 0)
     halves = []
     for number in range(n_splits if len(examples.rows) > 1 else 0):
-        half = _half(examples.subtask, np.random.default_rng([seed, number]))
-        one, two = (_aim(_piece(examples, mask), by_name) for mask in (half, ~half))
+        mask = half(examples.subtask, np.random.default_rng([seed, number]))
+        one, two = (_aim(piece(examples, side), by_name) for side in (mask, ~mask))
         halves.append((one, two))
     return Goal(name, _aim(examples, by_name), tuple(halves), len(examples.rows))
 
@@ -211,20 +215,29 @@ def _sums(trajectories: Trajectories, masks: np.ndarray) -> np.ndarray:
 
 def join(
     aims: Sequence[Aim], shares: Mapping[str, float], direction: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Target (dim,) and subtasks (n_subtasks, dim) of one aim, or of several together.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Target (dim,), subtasks and columns (n_subtasks, dim) of one aim, or of several together.
 
-    A target is long where its examples agree, so several are made unit vectors before their
-    weighted mean is taken: otherwise the task whose examples agree most would drown the others.
+    Subtasks are as LESS compares them. Columns are in the geometry of the target and scaled so that
+    the target is their mean: what `subtasks=each` matches one by one. A target is long where its
+    examples agree, so several are made unit vectors before their weighted mean is taken: otherwise
+    the task whose examples agree most would drown the others.
     """
     if len(aims) == 1:
-        return aims[0].target(direction), aims[0].subtasks()
+        return aims[0].target(direction), aims[0].subtasks(), aims[0].columns(direction)
     targets = np.stack([aim.target(direction) for aim in aims])
-    targets /= np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-30)
+    lengths = np.maximum(np.linalg.norm(targets, axis=1, keepdims=True), 1e-30)
+    targets /= lengths
     weights = np.array([*shares.values()])
     relative = weights / weights.mean()
     subtasks = [share * aim.subtasks() for share, aim in zip(relative, aims, strict=True)]
-    return _weighted_mean(targets, weights), np.vstack(subtasks)
+    # Every task has its share of the mean, whatever its number of subtasks.
+    mean = len(np.vstack(subtasks)) / len(aims)
+    columns = [
+        share * mean / len(aim.means) * aim.columns(direction) / length
+        for share, aim, length in zip(relative, aims, lengths, strict=True)
+    ]
+    return _weighted_mean(targets, weights), np.vstack(subtasks), np.vstack(columns)
 
 
 def join_halves(
@@ -237,8 +250,8 @@ def join_halves(
     found = []
     for halves in zip(*(goal.halves for goal in goals), strict=False):
         one, two = (join([pair[side] for pair in halves], shares, direction) for side in (0, 1))
-        found.append(Split(one[0], two[0], one[1]))
-        found.append(Split(two[0], one[0], two[1]))
+        found.append(Split(one[0], two[0], *one[1:]))
+        found.append(Split(two[0], one[0], *two[1:]))
     return tuple(found)
 
 
@@ -249,19 +262,20 @@ def _weighted_mean(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (weights / weights.sum()) @ rows
 
 
-def _half(subtask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def half(subtask: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """(n_examples,) bool with half of every subtask; odd ones out go to the smaller side."""
-    half = np.zeros(len(subtask), bool)
+    chosen = np.zeros(len(subtask), bool)
     for s in np.unique(subtask):
         members = generator.permutation(np.flatnonzero(subtask == s))
-        extra = len(members) % 2 and half.sum() < (~half[subtask < s]).sum()
-        half[members[: len(members) // 2 + int(extra)]] = True
-    if not half.any():
-        half[np.flatnonzero(subtask == subtask[0])[:1]] = True
-    return half
+        extra = len(members) % 2 and chosen.sum() < (~chosen[subtask < s]).sum()
+        chosen[members[: len(members) // 2 + int(extra)]] = True
+    if not chosen.any():
+        chosen[np.flatnonzero(subtask == subtask[0])[:1]] = True
+    return chosen
 
 
-def _piece(examples: TaskTrajectories, mask: np.ndarray) -> TaskTrajectories:
+def piece(examples: TaskTrajectories, mask: np.ndarray) -> TaskTrajectories:
+    """The examples under a mask (n_examples,), with the subtasks that are left."""
     codes, subtask = np.unique(examples.subtask[mask], return_inverse=True)
     names = tuple(examples.subtasks[c] for c in codes)
     return TaskTrajectories(examples.rows[mask], subtask, names, 0)

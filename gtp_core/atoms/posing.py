@@ -19,6 +19,7 @@ from gtp_core.atoms.aims import (
 from gtp_core.atoms.capping import pool_caps
 from gtp_core.atoms.matrix import StoredAtoms
 from gtp_core.atoms.problem import Problem
+from gtp_core.atoms.subspace import Subspaces
 from gtp_core.catalog import Catalog
 from gtp_core.errors import TaskError
 from gtp_core.trajectories import Trajectories, open_task, open_trajectories
@@ -77,19 +78,29 @@ def pose(
     candidates, pinned = _candidates(catalog, where, pins, bans)
     table = catalog.query("SELECT n_tokens, source FROM samples ORDER BY row")
     sources = table["source"].rank("dense").to_numpy().astype(np.int64)
-    target, subtasks = _target(goals, shares, direction)
+    target, subtasks, columns = _target(goals, shares, direction)
+    atoms = StoredAtoms(trajectories, candidates, direction)
+    splits = join_halves(goals, shares, direction)
     return Problem(
-        atoms=StoredAtoms(trajectories, candidates, direction),
+        atoms=atoms,
         target=target,
         less_atoms=StoredAtoms(trajectories, candidates),
         subtasks=subtasks,
+        columns=columns,
         pinned=pinned,
         caps=pool_caps(catalog, caps, sources, pinned),
-        splits=join_halves(goals, shares, direction),
+        splits=splits,
         tokens=table["n_tokens"].to_numpy(),
         sources=sources,
         n_examples=sum(goal.n_examples for goal in goals),
         loaded_influence=_loaded_influence(catalog, goals, bool(told or weights)),
+        subspaces=Subspaces(
+            atoms,
+            catalog.valid(),
+            catalog.store.digest,
+            catalog.workspace / "subspaces",
+            np.stack([target, *(split.fit for split in splits)]),
+        ),
         settings={
             "task": spell_aim(shares),
             "subtasks": "mean",
@@ -153,8 +164,8 @@ def _goals(
 
 def _target(
     goals: Sequence[Goal], shares: Mapping[str, float], direction: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Target (dim,) and subtasks (n_subtasks, dim) of all goals together."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Target (dim,), subtasks and columns (n_subtasks, dim) of all goals together."""
     for goal in goals:
         if not goal.whole.target(direction).any():
             raise TaskError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtp_core.atoms.matrix import ArrayAtoms, Atoms
+from gtp_core.atoms.subspace import Subspaces
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,13 @@ class Split:
         fit: (dim,) target of one part, in the problem's geometry.
         rest: (dim,) target of the other.
         subtasks: (n_subtasks, dim) targets of the first part as LESS has them, for top-k.
+        columns: (n_subtasks, dim) targets whose mean is `fit`, one a subtask.
     """
 
     fit: np.ndarray
     rest: np.ndarray
     subtasks: np.ndarray
+    columns: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Problem:
         target: (dim,) float64, what is to be matched, in the same geometry.
         less_atoms: the pool as LESS compares it: nothing removed.
         subtasks: (n_subtasks, dim) targets as LESS compares them, times their relative weight.
+        columns: (n_subtasks, dim) float64 targets whose mean is `target`, one a subtask and in
+            its geometry; with fewer than two there is only the target.
         pinned: indices that must be chosen, ascending.
         caps: how many of a group may be chosen; pinned samples count.
         splits: parts of the validation examples, for the held-out match.
@@ -56,6 +61,7 @@ class Problem:
         sources: (n_samples,) codes of the sources, for stratified draws.
         n_examples: validation examples with a usable gradient; of the pool's mean, its samples.
         loaded_influence: (n_samples,) LESS's influence where the catalog has it already.
+        subspaces: of the store's gradients, for pursuing in one.
         settings: everything that was used to pose it, for the receipt.
     """
 
@@ -64,12 +70,14 @@ class Problem:
     less_atoms: Atoms
     subtasks: np.ndarray
     pinned: np.ndarray
+    columns: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     caps: tuple[Cap, ...] = ()
     splits: tuple[Split, ...] = ()
     tokens: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     sources: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     n_examples: int = 0
     loaded_influence: np.ndarray | None = None
+    subspaces: Subspaces | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -118,10 +126,12 @@ class Problem:
             target=split.fit,
             less_atoms=self.less_atoms,
             subtasks=split.subtasks,
+            columns=split.columns,
             pinned=self.pinned,
             caps=self.caps,
             tokens=self.tokens,
             sources=self.sources,
+            subspaces=self.subspaces,
             settings=self.settings,
         )
 
@@ -157,7 +167,9 @@ def _walk(order: np.ndarray, count: int, caps: Sequence[Cap]) -> np.ndarray:
 
 
 def pose_array(matrix: np.ndarray, target: np.ndarray, *, pinned: Sequence[int] = ()) -> Problem:
-    """A problem from plain arrays: atoms (n_samples, dim), target (dim,). Rows not finite sit out.
+    """A problem from plain arrays: atoms (n_samples, dim). Rows that are not finite sit out.
+
+    The target is (dim,), or (n_subtasks, dim) for the mean of several.
 
     Example:
         >>> import numpy as np
@@ -169,13 +181,14 @@ def pose_array(matrix: np.ndarray, target: np.ndarray, *, pinned: Sequence[int] 
     finite = np.isfinite(matrix).all(axis=1)
     usable = np.ascontiguousarray(np.where(finite[:, None], matrix, 0))
     atoms = ArrayAtoms(usable, finite & matrix.any(axis=1))
-    target = np.asarray(target, np.float64)
+    columns = np.atleast_2d(np.asarray(target, np.float64))
     n_samples = len(matrix)
     return Problem(
         atoms=atoms,
-        target=target,
+        target=columns.mean(axis=0) if len(columns) > 1 else columns[0],
         less_atoms=atoms,
-        subtasks=target[None],
+        subtasks=columns,
+        columns=columns,
         pinned=np.array(sorted(pinned), dtype=np.int64),
         tokens=np.ones(n_samples, np.int64),
         sources=np.zeros(n_samples, np.int64),

@@ -11,14 +11,25 @@ from typing import Any
 
 from gtp_core.atoms import POOL, Problem, pose
 from gtp_core.catalog import Catalog
-from gtp_core.cli.common import Answer, ids_in, open_store_of, store_argument
+from gtp_core.cli.common import Answer, ids_in, open_store_of, report_progress, store_argument
 from gtp_core.errors import GTPError, MethodError, TaskError
-from gtp_core.methods import METHODS, Settings, label, select
+from gtp_core.methods import IN_SUBSPACES, METHODS, Settings, label, prepare_subspace, select
 from gtp_core.pursuit import Round, Selection
-from gtp_core.report import GIVEN, HeldOut, given, held_out, read_ids, save
+from gtp_core.report import (
+    AUTO,
+    GIVEN,
+    HeldOut,
+    auto_sentence,
+    given,
+    held_out,
+    read_ids,
+    save,
+    tuned,
+)
 
 _DIALS = {field.name: field.default for field in fields(Settings)}
 _METHOD = "gtp"
+_CHOSEN = ("ridge", "subspace")  # settings that may be `auto`
 _DECIDES = ("budget", "method", *_DIALS, "where", "pin", "ban")
 _DECIDES += ("cap_source", "cap_cluster", "one_per_duplicate")
 """Options that decide who is chosen: None unless told, so that a list can refuse them."""
@@ -80,10 +91,17 @@ def _dial(name: str, default: Any) -> dict[str, Any]:
         rf"^    {name}: (.+?)(?=\n    \S|\Z)", inspect.getdoc(Settings) or "", re.M | re.S
     )
     words = " ".join(told[1].split()).partition(". ")[0].rstrip(".") if told else ""
-    text = f"{words} (default: {default})".replace("%", "%%")
+    known = f"default: {default}" + (f"; {AUTO}: by held-out match" if name in _CHOSEN else "")
+    text = f"{words} ({known})".replace("%", "%%")
     if isinstance(default, bool):
         return {"action": argparse.BooleanOptionalAction, "default": None, "help": text}
-    return {"type": type(default), "default": None, "metavar": name.upper(), "help": text}
+    kind = number if name == "ridge" else type(default)
+    return {"type": kind, "default": None, "metavar": name.upper(), "help": text}
+
+
+def number(text: str) -> float | str:
+    """A number, or `auto`."""
+    return text if text == AUTO else float(text)
 
 
 def select_samples(options: argparse.Namespace) -> Answer:
@@ -128,6 +146,8 @@ def _chosen(
     catalog: Catalog, options: argparse.Namespace
 ) -> tuple[Problem, Selection, HeldOut | None]:
     told = {name: getattr(options, name) for name in _DIALS}
+    auto = tuple(name for name in _CHOSEN if told[name] == AUTO)
+    told.update(dict.fromkeys(auto))
     settings = Settings(**{name: value for name, value in told.items() if value is not None})
     edits = [] if options.ignore_edits else catalog.edits()
     caps = {
@@ -147,10 +167,27 @@ def _chosen(
     method = _METHOD if options.method is None else options.method
     if method == GIVEN:
         raise MethodError(f"method {GIVEN!r} is a list of yours. Give it with --ids FILE.")
+    if auto:
+        return _tuned(problem, options.budget, method, settings, auto)
+    if method in IN_SUBSPACES:
+        prepare_subspace(problem, settings, report_progress)
     selection = select(
         problem, options.budget, method=method, settings=settings, on_round=_print_round
     )
     return problem, selection, held_out(problem, options.budget, method=method, settings=settings)
+
+
+def _tuned(
+    problem: Problem, budget: str, method: str, settings: Settings, auto: tuple[str, ...]
+) -> tuple[Problem, Selection, HeldOut | None]:
+    """Settings by held-out match, and what they choose."""
+    found = tuned(
+        problem, budget, method=method, settings=settings, auto=auto, progress=report_progress
+    )
+    selection = select(
+        problem, budget, method=method, settings=found.settings, on_round=_print_round
+    )
+    return problem, found.noted(selection), found.held
 
 
 def _pose(catalog: Catalog, options: argparse.Namespace, **rest: Any) -> Problem:
@@ -201,6 +238,8 @@ def _lines(answer: dict[str, Any], selection: Selection) -> list[str]:
         residuals,
         f"held-out match {_match(answer['held_out'])}",
     ]
+    if AUTO in settings:
+        lines.append(auto_sentence(settings[AUTO], settings))
     return [*lines, f"{selection.stop} ({answer['seconds']:.2f} s)"]
 
 

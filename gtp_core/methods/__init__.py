@@ -22,9 +22,11 @@ from gtp_core.methods.register import (
     label,
     method,
 )
+from gtp_core.methods.subspace import IN_SUBSPACES, prepare_subspace
 
 __all__ = [
     "FILLS",
+    "IN_SUBSPACES",
     "METHODS",
     "PASSES",
     "Method",
@@ -33,6 +35,7 @@ __all__ = [
     "label",
     "method",
     "parse_budget",
+    "prepare_subspace",
     "samples_of",
     "select",
     "used_settings",

@@ -10,7 +10,8 @@ import numpy as np
 from gtp_core.atoms import Problem
 from gtp_core.errors import BudgetError, MethodError
 from gtp_core.methods.budgets import parse_budget, samples_of
-from gtp_core.methods.register import FILLS, METHODS, WEIGHTS, OnRound, Settings
+from gtp_core.methods.register import FILLS, METHODS, SUBTASKS, WEIGHTS, OnRound, Settings
+from gtp_core.methods.subspace import IN_SUBSPACES, prepare_subspace, rank_of
 from gtp_core.pursuit import Selection, Stop
 
 
@@ -59,7 +60,9 @@ def used_settings(
     problem: Problem, budget: str | int, method: str, settings: Settings
 ) -> dict[str, Any]:
     """Every value a selection depends on besides the store, defaults included."""
-    return {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
+    used = {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
+    energy = prepare_subspace(problem, settings) if method in IN_SUBSPACES else None
+    return used if energy is None else {**used, "subspace_energy": [round(e, 4) for e in energy]}
 
 
 def _select_tokens(
@@ -116,11 +119,21 @@ def _check(method: str, settings: Settings) -> None:
         value = getattr(settings, name)
         if not (isinstance(value, Integral) and int(value) >= least):
             raise MethodError(f"{name}={value!r}; it must be a whole number of at least {least}.")
-    for name, known in (("fill", FILLS), ("weights", WEIGHTS)):
+    for name, known in (("fill", FILLS), ("weights", WEIGHTS), ("subtasks", SUBTASKS)):
         if getattr(settings, name) not in known:
             raise MethodError(
                 f"{name}={getattr(settings, name)!r}; it must be one of {', '.join(known)}."
             )
+    if rank_of(settings.subspace) is not None and settings.subtasks == "each":
+        raise MethodError(
+            f"subtasks=each is pursued in full dimension, not in subspace={settings.subspace}. "
+            "Leave one of them out."
+        )
+    if settings.subtasks == "each" and settings.weights == "uniform":
+        raise MethodError(
+            "subtasks=each gives every subtask weights of its own and weights=uniform allows none. "
+            "Leave one of them out."
+        )
 
 
 def _within_caps(problem: Problem, count: int, budget: str | int, unit: str) -> int:

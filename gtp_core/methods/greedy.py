@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gtp_core.atoms import Problem, strongest
-from gtp_core.errors import BudgetError
+from gtp_core.errors import BudgetError, MethodError
 from gtp_core.estimate import non_negative_ridge, on_one_thread
 from gtp_core.methods.register import OnRound, Settings, finish, method
 from gtp_core.methods.steps import largest_first, open_to, top_up
@@ -91,6 +91,10 @@ def _one_by_one(
         raise BudgetError(
             f"budget={count:,} samples; {name} refits up to {MOST:,} together. "
             "Take a smaller budget, or top-k."
+        )
+    if settings.subtasks == "each":
+        raise MethodError(
+            f"subtasks=each; {name} matches the mean of the subtasks. Take subtasks=mean, or gtp."
         )
     fit, rounds = _Fit(problem, settings.ridge, refit), list[Round]()
     stop = fit.stop(settings.tolerance)

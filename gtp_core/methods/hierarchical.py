@@ -42,7 +42,7 @@ def gtp_hierarchical(
     final = gtp(_limited(problem, met, problem.pinned), count, bare, heard)
     filled = top_up(problem, final.support, count if settings.fill == "influence" else 0)
     support = np.concatenate([final.support, filled])
-    return finish(
+    selection = finish(
         problem,
         "gtp-hierarchical",
         count,
@@ -53,6 +53,9 @@ def gtp_hierarchical(
         pruned=np.setdiff1d(met, support),
         stop=Stop.CANCELLED if heard.cancelled else final.stop,
     )
+    if settings.subtasks == "mean":
+        return selection
+    return replace(selection, residual_weighted=final.residual_weighted)
 
 
 @dataclass

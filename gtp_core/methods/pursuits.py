@@ -6,9 +6,11 @@ import numpy as np
 
 from gtp_core.atoms import Problem, strongest
 from gtp_core.methods.register import OnRound, Settings, equal_weights, finish, method
-from gtp_core.methods.steps import top_up
-from gtp_core.methods.uniform import even_support
-from gtp_core.pursuit import Round, Selection, Stop, pursue
+from gtp_core.methods.steps import largest_first, top_up
+from gtp_core.methods.subspace import pursued
+from gtp_core.methods.subtasks import pursue_each
+from gtp_core.methods.uniform import even_within
+from gtp_core.pursuit import Round, Selection, Stop
 
 
 @method("gtp", passes="16, then 1 for some rounds")
@@ -19,19 +21,11 @@ def gtp(
     on_round: OnRound | None,
 ) -> Selection:
     """Choose samples that match the target together (Gradient Trajectory Pursuit)."""
-    support, weights, rounds, pruned, stop = pursue(
-        problem.atoms,
-        problem.target,
-        count,
-        ridge=settings.ridge,
-        max_rounds=settings.max_rounds,
-        tolerance=settings.tolerance,
-        pinned=problem.pinned,
-        first=problem.first if problem.caps else None,
-        on_round=on_round,
-    )
+    if settings.subtasks == "each" and len(problem.columns) > 1:
+        return _joint(problem, count, settings, on_round)
+    support, weights, rounds, pruned, stop = pursued(problem, count, settings, on_round)
     if settings.weights == "uniform":
-        return _uniform(problem, count, support, rounds, pruned, stop)
+        return _uniform(problem, count, settings, support, rounds, pruned, stop)
     filled = np.empty(0, np.int64)
     if settings.fill == "influence":
         filled = top_up(problem, support, count)
@@ -48,9 +42,36 @@ def gtp(
     )
 
 
+def _joint(problem: Problem, count: int, settings: Settings, on_round: OnRound | None) -> Selection:
+    """The selection for all subtasks: its residual is |Y - W' A| / |Y| over all of them.
+
+    A sample's weight is the mean over the subtasks. As the target is the mean of theirs, the
+    weighted sum of the atoms is then the mean of what was fitted to each, and the held-out match
+    compares it with a target as it does for every other method. (The sum over the subtasks would
+    point the same way and be n_subtasks times too long.)
+    """
+    found = pursue_each(problem, count, settings, on_round)
+    support, weights = largest_first(found.support, found.weights.mean(axis=1))
+    wanted = count if settings.fill == "influence" else 0
+    filled = top_up(problem, support, wanted)
+    selection = finish(
+        problem,
+        "gtp",
+        count,
+        np.concatenate([support, filled]),
+        np.concatenate([weights, np.zeros(len(filled))]),
+        n_filled=len(filled),
+        rounds=found.rounds,
+        pruned=np.setdiff1d(found.pruned, filled),
+        stop=found.stop,
+    )
+    return replace(selection, residual_weighted=found.residual)
+
+
 def _uniform(
     problem: Problem,
     count: int,
+    settings: Settings,
     support: np.ndarray,
     rounds: tuple[Round, ...],
     pruned: np.ndarray,
@@ -62,7 +83,8 @@ def _uniform(
     pursued = np.concatenate([support, top_up(problem, support, count)])
     starts = [pursued, problem.first(ranked, count)]
     size = max(map(len, starts))
-    even = even_support(problem, [start for start in starts if len(start) == size], size)
+    starts = [start for start in starts if len(start) == size]
+    even = even_within(problem, starts, size, settings.ridge)
     pruned = np.setdiff1d(np.union1d(pruned, support), even)
     selection = equal_weights(problem, "gtp", count, even, pruned=pruned, stop=stop)
     kept = int(np.isin(even, support).sum())

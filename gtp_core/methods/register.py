@@ -12,6 +12,7 @@ from gtp_core.pursuit import Round, Selection, Stop, best_multiple, relative_res
 OnRound = Callable[[Round], bool | None]
 FILLS = ("none", "influence")
 WEIGHTS = ("non-negative", "uniform")
+SUBTASKS = ("mean", "each")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Settings:
         seed: of random choices.
         weights: `non-negative`, fitted to the target, or `uniform`: the samples are chosen as
             they will be trained when nobody weighs them.
+        subspace: `none`, or `pca:256`: pursue in the 256 principal directions of every
+            checkpoint's gradients, then end in full dimension. For `gtp` and `gtp-hierarchical`;
+            the other methods have no use for it.
+        subtasks: `mean` matches the mean of a task's subtasks, `each` every one of them with
+            weights of its own on the same samples. Top-k always takes the best subtask.
     """
 
     ridge: float = 1.0
@@ -38,6 +44,8 @@ class Settings:
     fill: str = "none"
     seed: int = 0
     weights: str = "non-negative"
+    subspace: str = "none"
+    subtasks: str = "mean"
 
 
 class Method(Protocol):

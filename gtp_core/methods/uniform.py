@@ -6,18 +6,39 @@ import numpy as np
 
 from gtp_core.atoms import Block, Problem
 from gtp_core.estimate import on_one_thread
-from gtp_core.pursuit import best_multiple
 
 _REACH = 4  # atoms fetched in a pass, in multiples of the budget
 _AT_ONCE = 64  # that may leave, and that may enter, between two exact residuals
 _PASSES = 6
+_SHARES = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)  # of the ridge, tried in this order
+_PROMISED = 0.95  # of the as-trained residual of what it begins with
 _PROGRESS = 1e-6  # of |target|^2, by which an exchange must lower the objective
 
 
+def even_within(problem: Problem, starts: list[np.ndarray], count: int, ridge: float) -> np.ndarray:
+    """The even support of the largest ridge, of those up to `ridge`, that keeps what it promises.
+
+    That is an as-trained residual 5 % below that of every start; without a ridge it is never above.
+    A ridge gives some of the fit away for what holds on examples that were held out: over 15 rows
+    of the demo the match is then at least that of weights dropped in 11, without a ridge in 7, and
+    with a ridge of 1 throughout in 10, but then the residual is above theirs in 4.
+    """
+    least = min(as_trained(problem, start) for start in starts)
+    for share in _SHARES:
+        found = even_support(problem, starts, count, share * ridge)
+        if share == 0 or as_trained(problem, found) <= _PROMISED * least:
+            break
+    return found
+
+
 @on_one_thread
-def even_support(problem: Problem, starts: list[np.ndarray], count: int) -> np.ndarray:
+def even_support(
+    problem: Problem, starts: list[np.ndarray], count: int, ridge: float = 0.0
+) -> np.ndarray:
     """`count` samples with a small as-trained residual, min over c of |target - c * sum of atoms|.
 
+    With a ridge it is the objective |target - c * sum|^2 + ridge * count * c^2 that is made small,
+    which is what a ridge is to any weights: 0 chooses together, growing it ends at ranking alone.
     Begins with the best of some supports of `count` samples and exchanges one sample for another
     as long as that lowers the objective, so it never ends above any of them. Which exchanges are
     tried says the change with c held, c p_i + c^2 |a_i|^2 / 2 for an atom that leaves and
@@ -27,13 +48,14 @@ def even_support(problem: Problem, starts: list[np.ndarray], count: int) -> np.n
         problem: what to match.
         starts: supports, each of `count` samples and within the caps.
         count: how many samples.
+        ridge: at least 0.
 
     Returns:
         (count,) sample indices, ascending.
     """
-    start = min(starts, key=lambda support: _as_trained(problem, support))
+    start = max(starts, key=lambda support: _match(problem, support, ridge))
     fetched = problem.atoms.strongest(problem.target, _REACH * count)
-    pool = _Pool.of(problem, np.union1d(np.concatenate(starts), fetched), start)
+    pool = _Pool.of(problem, np.union1d(np.concatenate(starts), fetched), start, ridge * count)
     for _ in range(_PASSES):
         pool.settle()
         residual = pool.residual()[0]
@@ -44,9 +66,16 @@ def even_support(problem: Problem, starts: list[np.ndarray], count: int) -> np.n
     return np.sort(pool.index[pool.inside])
 
 
-def _as_trained(problem: Problem, support: np.ndarray) -> float:
-    rows = problem.atoms.rows(support).astype(np.float64)
-    return float(np.linalg.norm(problem.target - best_multiple(rows, problem.target) * rows.sum(0)))
+def as_trained(problem: Problem, support: np.ndarray) -> float:
+    """The distance of the target from the best multiple of the plain sum."""
+    return float(np.sqrt(max(0.0, problem.target @ problem.target - _match(problem, support, 0.0))))
+
+
+def _match(problem: Problem, support: np.ndarray, ridge: float) -> float:
+    """By how much the best multiple of the plain sum lowers |target|^2."""
+    total = problem.atoms.rows(support).astype(np.float64).sum(axis=0)
+    length = float(total @ total) + ridge * len(support)
+    return max(0.0, float(total @ problem.target)) ** 2 / length if length > 0 else 0.0
 
 
 @dataclass
@@ -55,22 +84,27 @@ class _Pool:
 
     Attributes:
         index: (m,) sample indices; inside: (m,) bool.
+        penalty: ridge times the number of atoms that are in.
     """
 
     problem: Problem
     index: np.ndarray
     inside: np.ndarray
     block: Block
+    penalty: float
 
     @classmethod
-    def of(cls, problem: Problem, index: np.ndarray, support: np.ndarray) -> "_Pool":
-        return cls(problem, index, np.isin(index, support), problem.atoms.block(index))
+    def of(
+        cls, problem: Problem, index: np.ndarray, support: np.ndarray, penalty: float
+    ) -> "_Pool":
+        block = problem.atoms.block(index)
+        return cls(problem, index, np.isin(index, support), block, penalty)
 
     def residual(self) -> tuple[np.ndarray, float]:
         """target - c * sum of the atoms inside, and the best c."""
         places = np.flatnonzero(self.inside)
         total = self.block.combine(places, np.ones(len(places)))
-        length = float(total @ total)
+        length = float(total @ total) + self.penalty
         scale = max(0.0, float(total @ self.problem.target) / length) if length > 0 else 0.0
         return self.problem.target - scale * total, scale
 
@@ -110,12 +144,12 @@ class _Pool:
     ) -> bool:
         """The best exchange, again and again, each judged with the c that is best after it.
 
-        The objective is |target|^2 - (S t)^2 / |S|^2 for the sum S, so an exchange needs no more
-        than the products of the two atoms with S, the target and each other.
+        The objective is |target|^2 - (S t)^2 / (|S|^2 + penalty) for the sum S, so an exchange
+        needs no more than the products of the two atoms with S, the target and each other.
         """
         target, gram = self.problem.target, rows @ rows.T
         with_target, with_total, own = rows @ target, rows @ total, np.diag(gram)
-        along, length = float(total @ target), float(total @ total)
+        along, length = float(total @ target), float(total @ total) + self.penalty
         n, free, gained = len(going), np.ones(len(rows), bool), False
         least = _PROGRESS * float(target @ target)
         while True:

@@ -1,5 +1,6 @@
 """Numbers about selections and stores: held-out match, reliability, verdicts, comparisons."""
 
+from gtp_core.report.auto import AUTO, Tuned, auto_sentence, tuned
 from gtp_core.report.compare import (
     checkpoint_match,
     compare,
@@ -24,6 +25,7 @@ from gtp_core.report.quality import (
     HeldOut,
     Reliability,
     budget_path,
+    choose,
     cosine,
     enough,
     from_path,
@@ -54,14 +56,18 @@ from gtp_core.report.words import (
 )
 
 __all__ = [
+    "AUTO",
     "GIVEN",
     "LOW_RELIABILITY",
     "VERDICTS",
     "Check",
     "HeldOut",
     "Reliability",
+    "Tuned",
     "answer",
+    "auto_sentence",
     "budget_path",
+    "choose",
     "checkpoint_match",
     "checks",
     "chosen_table",
@@ -96,6 +102,7 @@ __all__ = [
     "task_reliability",
     "text_duplicates",
     "topk_ranks",
+    "tuned",
     "verdict_table",
     "warnings",
 ]

@@ -10,6 +10,7 @@ _FIRST = {
     *("task", "subtasks", "common_direction", "where", "pins", "bans", "n_splits", "split_seed"),
     *("ridge", "max_rounds", "tolerance", "fill", "seed", "method", "budget"),
 }
+_NOTES = {"auto"}  # how a setting was come by; its value says what was done
 
 
 def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,5 +24,5 @@ def telling(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in settings.items()
-        if name in _FIRST or value != defaults.get(name, missing)
+        if name in _FIRST or (name not in _NOTES and value != defaults.get(name, missing))
     }

@@ -114,7 +114,8 @@ def warnings(
             "examples hardly agree on the target, so a low residual may be fitted noise. Trust the "
             f"held-out match. Twice the examples would give a reliability of {known.doubled:.2f}."
         )
-    if selection.residual_weighted > _HARD:
+    # A large ridge makes every weight small, and the weighted residual says nothing of the pool.
+    if min(selection.residual_weighted, selection.residual_as_trained) > _HARD:
         found.append(
             f"Residual {selection.residual_weighted:.2f}: this pool can hardly express this task "
             "at this budget."

@@ -1,0 +1,134 @@
+"""Promises of `auto`: settings by held-out match, said, on the receipt, and rebuilt without it."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from gtp_core.atoms import Problem, Split, pose, pose_array
+from gtp_core.cli import main
+from gtp_core.errors import MethodError
+from gtp_core.methods import Settings, select
+from gtp_core.report import AUTO, auto_sentence, held_out, save, tuned
+from gtp_core.report.auto import RIDGES
+
+
+def problem_with_halves(noise: float, seed: int = 0) -> Problem:
+    """Atoms of which some carry a signal; two halves' targets are the signal, each with noise."""
+    generator = np.random.default_rng(seed)
+    matrix = generator.standard_normal((120, 40))
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    signal = matrix[:12].sum(axis=0)
+    signal /= np.linalg.norm(signal)
+    halves = [signal + noise * generator.standard_normal(40) for _ in range(8)]
+    pairs = zip(halves[::2], halves[1::2], strict=True)
+    splits = [Split(a, b, a[None]) for one, two in pairs for a, b in ((one, two), (two, one))]
+    whole = pose_array(matrix, np.mean(halves, axis=0))
+    return Problem(**{**vars(whole), "splits": tuple(splits)})
+
+
+def slow_best(problem: Problem, budget: int, method: str = "gtp") -> dict[float, float]:
+    """The held-out match at every ridge there is."""
+    return {
+        ridge: held_out(problem, budget, method=method, settings=Settings(ridge=ridge)).match
+        for ridge in RIDGES
+    }
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("method", ["gtp", "omp"])
+def test_the_ridge_chosen_has_the_best_match_of_those_compared(noise, method):
+    problem = problem_with_halves(noise)
+    found = tuned(problem, 15, method=method, settings=Settings(max_rounds=50))
+    every = slow_best(problem, 15, method)
+    scores = {float(ridge): match for ridge, match in found.scores["ridge"].items()}
+    assert list(scores) == sorted(scores)
+    for ridge, match in scores.items():
+        assert match == pytest.approx(every[ridge], abs=1e-12)
+    assert found.held.match == max(scores.values()) == scores[found.settings.ridge]
+    assert found.settings.max_rounds == 50
+    # Nothing compared lies beyond a neighbour that was left out.
+    place = RIDGES.index(found.settings.ridge)
+    assert set(RIDGES[max(place - 1, 0) : place + 2]) <= set(scores)
+    assert found.held.match >= every[1.0]
+
+
+def test_the_noisier_the_target_the_more_ridge_it_wants():
+    chosen = [
+        tuned(problem_with_halves(noise), 15, method="gtp", settings=Settings()).settings.ridge
+        for noise in (0.0, 0.1, 0.3)
+    ]
+    assert chosen == sorted(set(chosen))
+
+
+def test_the_choice_repeats_and_reports_progress():
+    problem, told = problem_with_halves(0.3), []
+    one = tuned(
+        problem, 9, method="gtp", settings=Settings(), progress=lambda *what: told.append(what)
+    )
+    assert one == tuned(problem, 9, method="gtp", settings=Settings())
+    assert [done for done, _, _ in told] == list(range(len(one.scores["ridge"])))
+    assert all(done < total for done, total, _ in told)
+
+
+def test_a_rank_is_chosen_too(catalog):
+    problem = pose(catalog, "maths")
+    found = tuned(problem, 6, method="gtp", settings=Settings(), auto=("ridge", "subspace"))
+    ranks = found.scores["subspace"]
+    assert list(ranks) == ["none"], "gradients of 16 numbers have no rank of 32"
+    assert found.settings.subspace == "none"
+
+
+@pytest.mark.parametrize("method", ["top-k", "random", "craig"])
+def test_a_method_without_a_ridge_is_refused(method, says):
+    with pytest.raises(MethodError) as error:
+        tuned(problem_with_halves(0.1), 5, method=method, settings=Settings())
+    says(error.value, method)
+
+
+def test_without_a_second_half_there_is_nothing_to_go_by(says):
+    problem = pose_array(np.eye(4), np.ones(4))
+    with pytest.raises(MethodError) as error:
+        tuned(problem, 2, method="gtp", settings=Settings())
+    says(error.value, "held out")
+
+
+def test_the_note_does_not_change_the_run(own_catalog):
+    problem = pose(own_catalog, "maths")
+    found = tuned(problem, 6, method="gtp", settings=Settings())
+    plain = select(problem, 6, settings=found.settings)
+    noted = found.noted(plain)
+    assert noted.settings[AUTO] == found.scores
+    assert AUTO not in plain.settings
+    assert (
+        save(own_catalog, problem, noted, found.held)["run"]
+        == (save(own_catalog, problem, plain, found.held)["run"])
+    )
+
+
+def test_the_command_says_what_was_compared_and_the_receipt_needs_no_auto(
+    own_catalog, tmp_path, capsys
+):
+    folder = str(own_catalog.store.folder)
+
+    def run(*words: str) -> str:
+        assert main([*words]) == 0
+        return capsys.readouterr().out
+
+    words = ("select", folder, "--task", "maths", "--budget", "6")
+    text = run(*words, "--ridge", "auto")
+    first = json.loads(run(*words, "--ridge", "auto", "--json"))
+    ridge, scores = first["settings"]["ridge"], first["settings"]["auto"]["ridge"]
+    assert auto_sentence(first["settings"]["auto"], first["settings"]) in text
+    assert str(ridge) in scores
+    assert first["held_out"]["match"] == max(scores.values())
+    out = tmp_path / "out.jsonl"
+    receipt = json.loads(run("export", folder, first["run"], "--out", str(out), "--json"))
+    assert f"--ridge {ridge}" in receipt["rebuild"]
+    assert receipt["run"]["settings"]["auto"] == first["settings"]["auto"]
+    there = ("--workspace", str(tmp_path / "elsewhere"), "--json")
+    again = json.loads(run(*shlex.split(receipt["rebuild"])[3:], *there))
+    assert again.pop("seconds") >= 0
+    del first["settings"]["auto"], first["seconds"]
+    assert again == first
