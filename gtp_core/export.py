@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -103,7 +104,37 @@ def _hf(rows: pl.DataFrame) -> bytes:
     return _parquet(rows)
 
 
+@export_format("less")
+def _less(rows: pl.DataFrame) -> bytes:
+    """A folder as LESS leaves it: top_p0.05.jsonl (or top_num50.jsonl) and sorted.csv; zipped."""
+    chosen = rows.filter("chosen")
+    lines = "".join(
+        f"{name}, {index}, {round(score, 6)}\n"
+        for name, index, score in rows.select("file", "index", "score").iter_rows()
+    )
+    files = {
+        str(rows["top"][0]): _jsonl(chosen),
+        "sorted.csv": f"file name, index, score\n{lines}".encode(),
+    }
+    return _zipped(files)
+
+
+def _zipped(files: dict[str, bytes]) -> bytes:
+    """Files as one zip; the same files give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
+
+
+def _unzipped(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 _SUFFIX = {"jsonl": ".jsonl", "parquet": ".parquet", "csv": ".csv", "ids": ".txt", "hf": ""}
+_SUFFIX["less"] = ".zip"
 
 
 def render(
@@ -140,9 +171,14 @@ def render(
             f"{catalog.store.store_id}. Select again on this store."
         )
     rows = _chosen_rows(catalog, tables["selection"], order=order, weights=weights)
-    content = FORMATS[file_format](rows)
+    whole = _ranked_pool(catalog, run, tables["selection"], rows) if file_format == "less" else rows
+    content = FORMATS[file_format](whole)
     name = name or f"{run_id}{_SUFFIX[file_format]}"
-    options = {"format": file_format, "order": order, "weights": weights}
+    options: dict[str, Any] = {"format": file_format, "order": order, "weights": weights}
+    if file_format == "less":
+        options["files"] = {
+            inner: hashlib.sha256(data).hexdigest() for inner, data in _unzipped(content).items()
+        }
     return Export(name, content, _receipt(catalog, run, rows, content, name, options))
 
 
@@ -167,7 +203,9 @@ def export_run(
     run, tables = catalog.read_run(run_id)
     try:
         if file_format == "hf":
-            _write_folder(path, export.content)
+            _write_folder(path, {"data/train-00000-of-00001.parquet": export.content})
+        elif file_format == "less":
+            _write_folder(path, _unzipped(export.content))
         else:
             with written_whole(path) as temporary:
                 temporary.write_bytes(export.content)
@@ -205,6 +243,52 @@ def _chosen_rows(
     if weights:
         table = table.with_columns(wanted["weight"])
     return table.drop("row")
+
+
+def _ranked_pool(
+    catalog: Catalog, run: dict[str, Any], selection: pl.DataFrame, rows: pl.DataFrame
+) -> pl.DataFrame:
+    """Every sample of the pool as LESS sorts it: the chosen first, then by influence.
+
+    Columns: file and index (training file and line, from 0, that an import remembers; else the
+    store's name and the row), score, chosen, record, and top, the name of the file of lines.
+    The score is LESS's influence in a run of top-k; else a sample's weight, 0 for the others.
+    """
+    n = catalog.store.n_samples
+    influence = _influence(catalog, run["task"])
+    wanted = catalog.sample_ids().to_frame().with_row_index("row")
+    ids = rows.select("sample_id", "record", *(["weight"] if "weight" in rows.columns else []))
+    place = ids.with_row_index("place").join(wanted, on="sample_id", how="left")
+    weights = np.zeros(n)
+    weights[selection["row"].to_numpy()] = selection["weight"].to_numpy()
+    score = influence if run["method"] == "top-k" else weights
+    table = pl.DataFrame({"row": np.arange(n, dtype=np.uint32), "score": score})
+    table = table.with_columns(influence=pl.Series(influence), **_training_lines(catalog, n))
+    table = table.join(place.drop("sample_id"), on="row", how="left", maintain_order="left")
+    table = table.sort("place", -pl.col("influence"), "row", nulls_last=True)
+    share = f"{float(run['budget'][:-1]) / 100:g}" if run["budget"].endswith("%") else ""
+    top = f"top_p{share}.jsonl" if share else f"top_num{len(rows)}.jsonl"
+    return table.with_columns(pl.col("place").is_not_null().alias("chosen"), top=pl.lit(top))
+
+
+def _influence(catalog: Catalog, task: str) -> np.ndarray:
+    """Influences (n_samples,) on one task; zeros where a run aimed at several or at the pool."""
+    known = task in catalog.store.task_names
+    found = np.asarray(catalog.influence(task) if known else np.zeros(catalog.store.n_samples))
+    return np.where(np.isfinite(found), found, 0.0).astype(np.float64)
+
+
+def _training_lines(catalog: Catalog, n: int) -> dict[str, pl.Series]:
+    """Which line of which training file each sample is."""
+    manifest = catalog.store.manifest
+    files = manifest.producer.get("files")
+    told = files if isinstance(files, list) and all(isinstance(f, dict) for f in files) else []
+    pairs = [(str(f.get("name")), int(f.get("rows") or 0)) for f in told]
+    if sum(rows for _, rows in pairs) != n:
+        pairs = [(manifest.name, n)]
+    names = [name for name, rows in pairs for _ in range(rows)]
+    lines = [line for _, rows in pairs for line in range(rows)]
+    return {"file": pl.Series(names, dtype=pl.String), "index": pl.Series(lines)}
 
 
 def _with_weight(record: str, weight: float) -> str:
@@ -246,13 +330,14 @@ def _receipt(
     }
 
 
-def _write_folder(path: Path, content: bytes) -> None:
-    """A `datasets` folder, made beside its place and renamed into it."""
+def _write_folder(path: Path, files: dict[str, bytes]) -> None:
+    """A folder of files, made beside its place and renamed into it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        (temporary / "data").mkdir()
-        (temporary / "data" / "train-00000-of-00001.parquet").write_bytes(content)
+        for name, content in files.items():
+            (temporary / name).parent.mkdir(exist_ok=True)
+            (temporary / name).write_bytes(content)
         temporary.chmod(0o755)
         if path.is_dir():
             shutil.rmtree(path)

@@ -62,6 +62,9 @@ st.caption(
     f"SHA-256 {receipt['sha256'][:16]}…"
 )
 st.subheader("First three rows", anchor=False)
-_frame.preview(export, kind)
+if kind == "less":
+    st.caption("A zip of two files; the JSON lines of the same run show its texts.")
+else:
+    _frame.preview(export, kind)
 st.subheader("Rebuild it from the command line", anchor=False)
 st.code(receipt["rebuild"], language="bash", wrap_lines=True)

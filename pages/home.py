@@ -3,13 +3,67 @@
 import streamlit as st
 
 from gtp_core.catalog import TABLES
+from gtp_core.errors import GTPError
 from gtp_core.figures import length_figure, norm_figure
+from gtp_core.importers import (
+    IMPORTERS,
+    Plan,
+    asked_from,
+    import_store,
+    label,
+    options,
+    survey,
+    takes_several,
+)
 from gtp_core.report import checks, length_bias, length_table, norm_table
 from pages import _frame, _start
 
 ICONS = {"ok": ":material/check:", "warning": ":material/warning:", "problem": ":material/close:"}
 
 _start.require("home")
+
+
+def import_form() -> None:
+    """A foreign store: look at what is in it, then write it and open it."""
+    with st.form("import", border=True):
+        left, middle, right = st.columns([1, 2, 2])
+        labels = " · ".join(f"{name}: {label(name)}" for name in IMPORTERS)
+        kind = left.selectbox("Format", list(IMPORTERS), key="import-format", help=labels)
+        source = middle.text_input("Folder of the source, which is only read", key="import-source")
+        out = right.text_input("Folder of the store to make", key="import-out")
+        st.caption("What the source does not say; leave the rest empty. Lists: one entry a line.")
+        columns, told = st.columns(3), {}
+        for at, (name, words) in enumerate(options().items()):
+            draw = columns[at % 3].text_area if takes_several(name) else columns[at % 3].text_input
+            told[name] = draw(name.replace("_", " "), key=f"import-{name}", help=words)
+        looked = st.form_submit_button("Look, and write nothing", icon=":material/visibility:")
+    asked = (kind, source, out, told)
+    if looked:
+        st.session_state["_import"] = asked
+    if st.session_state.get("_import") == asked:
+        try:
+            _write(survey(kind, source, asked_from(told)), out)
+        except GTPError as error:  # the rest of the page is about another store and goes on
+            st.error(_frame.plain(str(error)), icon=":material/error:")
+
+
+def _write(plan: Plan, out: str) -> None:
+    """What was found, and the button that writes it."""
+    st.markdown("\n".join(f"- {_frame.plain(line)}" for line in plan.lines()))
+    if not out:
+        st.caption("Name the folder of the store to make, and look again, to write it.")
+    elif st.button("Write the store", type="primary", icon=":material/save:", key="import-write"):
+        bar = st.progress(0.0, text="Importing")
+
+        def report(done: int, total: int, what: str) -> None:
+            bar.progress(
+                done / total, text=f"Importing: {done:,} of {total:,} {_frame.plain(what)}"
+            )
+
+        import_store(plan, out, progress=report)
+        del st.session_state["_import"]
+        _frame.open_store_at(out)
+
 
 with st.form("open", border=False):
     left, right = st.columns([5, 1], vertical_alignment="bottom")
@@ -18,6 +72,8 @@ with st.form("open", border=False):
 if opened:
     _frame.open_store_at(path)
 _frame.recent_stores()
+if st.toggle("Import a store that another tool made", key="import"):
+    import_form()
 
 with _frame.one_sentence():
     catalog = _frame.open_current()

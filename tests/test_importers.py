@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import gtp_core
 from gtp_core.catalog import open_catalog
 from gtp_core.cli import main
 from gtp_core.errors import GTPError, SourceError, StoreError
-from gtp_core.importers import IMPORTERS, guess, import_store, label, survey, writing
+from gtp_core.importers import IMPORTERS, Asked, dattri, guess, import_store, label, survey, writing
 from gtp_core.report import checks, store_facts
 from gtp_core.store import open_store
 
@@ -471,3 +472,33 @@ def test_memory_does_not_grow_with_the_source(tmp_path):
     row = np.arange(dim, dtype=float) - store.manifest.parts[0].rows
     assert norm[0] == pytest.approx(np.linalg.norm(row))
     assert np.abs(unit[0] - row / np.linalg.norm(row)).max() < 1e-4
+
+
+def section(heading: str) -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(rf"^(#+) {heading}\n(.*?)(?=^\1 |\Z)", text, re.S | re.M)[2]
+
+
+def test_the_readme_names_every_format_and_only_flags_that_exist(capsys):
+    told = re.findall(r"^\| `(\S+)` \| (.*?) \| ", section("Import"), re.M)
+    assert told == [(name, label(name)) for name in IMPORTERS]
+    with pytest.raises(SystemExit):
+        main(["import", "--help"])
+    known = capsys.readouterr().out
+    flags = set(re.findall(r"--[a-z][a-z-]+", section("Import"))) - {"--help", "--format"}
+    assert [flag for flag in flags if flag not in known] == []
+
+
+def test_the_importer_of_the_readme_works(tmp_path):
+    code = re.search(r"```python\n(.*?)```", section("Add an importer"), re.S)[1]
+    before = set(IMPORTERS)
+    exec(compile(code, "README.md", "exec"), dict(vars(dattri)))
+    (name,) = set(IMPORTERS) - before
+    try:
+        np.save(tmp_path / "rows.npy", some_rows(5, 1))
+        write_samples(tmp_path / "pool.jsonl", 5)
+        asked = Asked(samples=(str(tmp_path / "pool.jsonl"),))
+        store = import_store(survey(name, tmp_path, asked), tmp_path.parent / "of-the-readme")
+        assert_same_rows(stored_rows(store, 0), some_rows(5, 1))
+    finally:
+        del IMPORTERS[name]

@@ -20,7 +20,7 @@ _FLOATS = {
     **dict.fromkeys(("float32", "<f4", "F32"), "float32"),
     **dict.fromkeys(("float64", "<f8", "F64"), "float64"),
 }
-_ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
 
 def float_type(text: object, path: Path) -> str:
@@ -56,7 +56,7 @@ class FileRows:
 
     def __getitem__(self, part: slice) -> np.ndarray:
         start, stop, _ = part.indices(self.rows)
-        dtype = np.dtype("<u2" if self.kind == "bfloat16" else f"<f{_ITEM_BYTES[self.kind]}")
+        dtype = np.dtype("<u2" if self.kind == "bfloat16" else f"<f{ITEM_BYTES[self.kind]}")
         out = np.empty((max(0, stop - start), self.dim), dtype)
         with open(self.path, "rb", buffering=0) as handle:
             handle.seek(self.offset + start * self.dim * dtype.itemsize)
@@ -77,7 +77,7 @@ def raw_rows(
     Raises:
         SourceError: the file is missing, or longer or shorter than its numbers.
     """
-    wanted = offset + rows * dim * _ITEM_BYTES[kind]
+    wanted = offset + rows * dim * ITEM_BYTES[kind]
     if not path.is_file():
         raise SourceError(f"{path} is missing. Build the source again.")
     found = path.stat().st_size
@@ -143,7 +143,7 @@ def safetensors_rows(path: Path, key: str | None = None) -> FileRows:
         (entry,) = tensors.values()
         shape, (start, end) = entry["shape"], entry["data_offsets"]
         kind = float_type(entry["dtype"], path)
-        if not _is_matrix(shape) or end - start != math.prod(shape) * _ITEM_BYTES[kind]:
+        if not _is_matrix(shape) or end - start != math.prod(shape) * ITEM_BYTES[kind]:
             raise ValueError("offsets")
         if not 0 <= start <= end or 8 + size + end > path.stat().st_size:
             raise ValueError("offsets")

@@ -1,9 +1,11 @@
 """The register of foreign formats, and what a user says of a source that it does not say itself."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from gtp_core.errors import SourceError
 from gtp_core.importers.plan import Plan
@@ -56,6 +58,7 @@ class Asked:
     name: str | None = None
 
 
+WHOLE_NUMBERS = ("dim", "projection_seed", "input_dim")
 Reader = Callable[[Path, Asked], Plan]
 IMPORTERS: dict[str, Reader] = {}
 _SIGNS: dict[str, tuple[str, ...]] = {}
@@ -82,13 +85,49 @@ def label(name: str) -> str:
     return (inspect.getdoc(IMPORTERS[name]) or "").partition("\n")[0].rstrip(".")
 
 
+def options() -> dict[str, str]:
+    """What a user may say of a source: each field of Asked with its words."""
+    text = inspect.getdoc(Asked) or ""
+    found = {}
+    for field in fields(Asked):
+        told = re.search(rf"^    {field.name}: (.+?)(?=\n    \S|\Z)", text, re.M | re.S)
+        found[field.name] = " ".join(told[1].split()).rstrip(".") if told else ""
+    return found
+
+
+def takes_several(name: str) -> bool:
+    """Whether an option may be told more than once."""
+    return isinstance(getattr(Asked(), name), tuple)
+
+
+def asked_from(told: Mapping[str, str]) -> Asked:
+    """What was typed into a form, by field: several values one a line, nothing where empty.
+
+    Raises:
+        SourceError: a text where a whole number is wanted.
+    """
+    values: dict[str, Any] = {}
+    for name, text in told.items():
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
+        if not lines:
+            continue
+        if takes_several(name):
+            values[name] = tuple(lines)
+        elif name in WHOLE_NUMBERS:
+            if not lines[0].isdecimal():
+                raise SourceError(f"{name} is {lines[0]!r}; it must be a whole number. Mend it.")
+            values[name] = int(lines[0])
+        else:
+            values[name] = lines[0]
+    return Asked(**values)
+
+
 def guess(source: Path | str) -> str | None:
     """The format whose files lie in a folder, or None."""
     folder = Path(source)
-    for name, signs in _SIGNS.items():
-        if any(next(folder.glob(sign), None) for sign in signs):
-            return name
-    return None
+    found = [n for n, signs in _SIGNS.items() if any(next(folder.glob(s), None) for s in signs)]
+    # Plain matrices lie in other stores too, so that sign counts only alone.
+    return next((name for name in found if name != "arrays"), found[0] if found else None)
 
 
 def survey(file_format: str, source: Path | str, asked: Asked | None = None) -> Plan:

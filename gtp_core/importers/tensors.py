@@ -3,6 +3,7 @@
 Torch is imported where a file is opened, so that the other formats do without it.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from gtp_core.errors import SourceError
-from gtp_core.importers.matrices import float_type, widened
+from gtp_core.importers.matrices import ITEM_BYTES, float_type, widened
 
 _MOST_IN_MEMORY = 256 << 20  # bytes of an old torch file, which cannot be mapped
+_AHEAD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,24 @@ class TorchRows:
     def __getitem__(self, part: slice) -> np.ndarray:
         import torch
 
+        self._ask_ahead(part.indices(self.rows)[0])
         tensor = load_tensor(self.path)
         if tuple(tensor.shape) != self.shape:
             raise SourceError(f"{self.path} changed while it was read. Try again.")
         piece = tensor[part].contiguous()
         raw = piece.view(torch.int16).numpy() if self.kind == "bfloat16" else piece.numpy()
         return np.array(widened(raw, self.kind))  # a copy: the map goes with the tensor
+
+    def _ask_ahead(self, row: int) -> None:
+        """Have the disk read what comes next: pages of a map are fetched one by one otherwise.
+
+        Only a hint, so it need not know where exactly in the file the rows lie: near its end.
+        """
+        width = self.dim * ITEM_BYTES[self.kind]
+        with open(self.path, "rb") as handle:
+            size = os.fstat(handle.fileno()).st_size
+            start = max(0, size - self.rows * width) + row * width
+            os.posix_fadvise(handle.fileno(), start, _AHEAD_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def torch_rows(path: Path) -> TorchRows:
