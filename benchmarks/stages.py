@@ -1,11 +1,17 @@
 """Time and memory of every stage of a store's way to a selection, as a Markdown table.
 
     python -m benchmarks.stages STORE [--task T] [--budget 1%] [--method gtp] [--splits 0]
+        [--subspace 256]
 
 The store is loaded into a catalog of its own, which is thrown away, so nothing that an earlier run
 has kept makes a stage look cheaper. Loops are compiled before the clock starts, on a store of a
 few hundred rows. Memory is the highest anonymous resident memory of the process while the stage
 ran (RssAnon, sampled every 5 ms): what it needs beside the page cache, earlier stages' included.
+
+The last column is the order of multiplications, with n samples of D numbers (all checkpoints), s
+subtasks, e validation examples, budget k, and R directions in each of T checkpoints' subspaces. A
+pass is n D, and reads each number once. `rounds` are those of a pursuit, tens to hundreds; m <= 4 k
+are the atoms it has met, g <= 12,000 the ground set of a method that covers.
 """
 
 import argparse
@@ -34,10 +40,24 @@ from gtp_core import (
     select,
 )
 from gtp_core.atoms import pose_array, strongest
+from gtp_core.methods import prepare_subspace
 from gtp_core.report import HeldOut, Reliability, held_out, reliability
 
 Answer = TypeVar("Answer")
-Stage = tuple[str, Callable[[], object]]
+Stage = tuple[str, str, Callable[[], object]]
+"""Name, cost, and what is measured."""
+
+COSTS = {
+    "gtp": "16 n D at first, n D a pass, m^2 D + rounds k^3; m > 6,000: rounds m D",
+    "top-k": "s n D, or n if loaded; k D",
+    "random": "n + k D",
+    "craig": "s n D + g^2 D + k g",
+    "k-center": "s n D + g^2 D + k g",
+    "omp": "k n D + k^2 D + k^4",
+    "grad-match": "k n D + k^2 D + k^4",
+    "gtp-hierarchical": "as gtp in every part of 20,000, and once among the winners",
+}
+"""Multiplications of every method, as an order."""
 _SAMPLE_SECONDS = 0.005
 _MIB = 1 << 20
 
@@ -86,28 +106,47 @@ def compile_loops() -> None:
         catalog = open_catalog(store)
         problem = pose(catalog, store.task_names[0])
         problem.atoms.products(problem.target[None])
+        select(problem, 20, settings=Settings(subspace="pca:8"))
         for method in METHODS:
             select(problem, 20, method=method)
         _one_round(problem, 20)
         catalog.close()
 
 
-def stages(problem: Problem, budget: str, methods: list[str]) -> Iterator[Stage]:
-    """What is measured of a posed problem, by name."""
+def stages(problem: Problem, budget: str, methods: list[str], rank: int = 0) -> Iterator[Stage]:
+    """What is measured of a posed problem; without a rank, no subspace."""
     count = len(select(problem, budget, method="random").support)
-    yield "one pass: products with the target", lambda: problem.atoms.products(problem.target[None])
-    yield f"gather {3 * count:,} atoms", lambda: problem.atoms.rows(_best(problem, 3 * count))
-    yield f"one round in memory, {3 * count:,} atoms", lambda: _one_round(problem, count)
+    many = 3 * count
+    yield "one pass: products with the target", "n D", _passing(problem)
+    yield f"gather {many:,} atoms", "k D", lambda: problem.atoms.rows(_best(problem, many))
+    yield f"one round in memory, {many:,} atoms", "k^2 D + k^3", lambda: _one_round(problem, count)
     for method in methods:
-        yield f"select {method}, {count:,} samples", _selecting(problem, budget, method)
+        name = f"select {method}, {count:,} samples"
+        yield name, COSTS[method], _selecting(problem, budget, method)
+    if rank:
+        inside = Settings(subspace=f"pca:{rank}")
+        cost = "3 n D R and 2 readings"
+        yield f"fit the subspace of {rank}", cost, lambda: prepare_subspace(problem, inside)
+        cost = "as gtp with T R for D, then n D + k^2 D"
+        yield (
+            f"select gtp there, {count:,} samples",
+            cost,
+            _selecting(problem, budget, "gtp", inside),
+        )
     if problem.splits:
         name = f"held-out match of {methods[0]}, {len(problem.splits)} fits"
-        yield name, _holding_out(problem, budget, methods[0])
-        yield "reliability", lambda: reliability(problem, problem.n_examples)
+        yield name, "that often what it is of", _holding_out(problem, budget, methods[0])
+        yield "reliability", "e D", lambda: reliability(problem, problem.n_examples)
 
 
-def _selecting(problem: Problem, budget: str, method: str) -> Callable[[], object]:
-    return lambda: select(problem, budget, method=method)
+def _passing(problem: Problem) -> Callable[[], object]:
+    return lambda: problem.atoms.products(problem.target[None])
+
+
+def _selecting(
+    problem: Problem, budget: str, method: str, settings: Settings | None = None
+) -> Callable[[], object]:
+    return lambda: select(problem, budget, method=method, settings=settings)
 
 
 def _holding_out(problem: Problem, budget: str, method: str) -> Callable[[], object]:
@@ -125,14 +164,14 @@ def _one_round(problem: Problem, count: int) -> object:
     return select(pose_array(rows, problem.target), count, settings=Settings(max_rounds=1))
 
 
-def row(name: str, work: Callable[[], Answer]) -> tuple[str, Answer | None]:
+def row(name: str, order: str, work: Callable[[], Answer]) -> tuple[str, Answer | None]:
     """A line of the table, and the answer of the stage."""
     try:
         answer, cost = measured(work)
     except GTPError as error:
-        return f"| {name} | - | - | {error} |", None
+        return f"| {name} | - | - | {error} | {order} |", None
     found = _words(answer)
-    return f"| {name} | {cost.seconds:.3f} | {cost.peak / _MIB:,.0f} | {found} |", answer
+    return f"| {name} | {cost.seconds:.3f} | {cost.peak / _MIB:,.0f} | {found} | {order} |", answer
 
 
 def _words(answer: object) -> str:
@@ -142,11 +181,13 @@ def _words(answer: object) -> str:
         return f"{found}, rounds: {len(answer.rounds)}, {answer.stop.name}"
     if isinstance(answer, HeldOut):
         return f"{answer.match:.3f} of {answer.ceiling:.3f}"
+    if isinstance(answer, tuple):  # energy kept at every checkpoint
+        return f"energy {min(answer):.2f} to {max(answer):.2f}"
     return f"{answer.full:.2f}" if isinstance(answer, Reliability) else ""
 
 
 def table(
-    folder: Path, budget: str, task: str | None, methods: list[str], n_splits: int
+    folder: Path, budget: str, task: str | None, methods: list[str], n_splits: int, rank: int = 0
 ) -> Iterator[str]:
     """The lines of the table, each as soon as it is known."""
     store = open_store(folder)
@@ -154,18 +195,24 @@ def table(
         f"{store.n_samples:,} samples x {len(store.checkpoints)} checkpoints x {store.dim:,} "
         f"({store.store_id}), budget {budget}\n"
     )
-    yield "| stage | seconds | peak memory, MiB | found |\n|---|---|---|---|"
-    yield row("open the store", lambda: open_store(folder))[0]
+    yield "| stage | seconds | peak memory, MiB | found | multiplications |\n|---|---|---|---|---|"
+    yield row("open the store", "1 a part", lambda: open_store(folder))[0]
     with tempfile.TemporaryDirectory() as workspace:
-        line, catalog = row("load the catalog", lambda: open_catalog(store, workspace=workspace))
+        line, catalog = row(
+            "load the catalog",
+            "(s + 1) n D for all tasks",
+            lambda: open_catalog(store, workspace=workspace),
+        )
         yield line
         if isinstance(catalog, Catalog):
             name = task or store.task_names[0]
-            line, problem = row(f"pose {name}", lambda: pose(catalog, name, n_splits=n_splits))
+            line, problem = row(
+                f"pose {name}", "e D", lambda: pose(catalog, name, n_splits=n_splits)
+            )
             yield line
             if problem is not None:
-                for stage, work in stages(problem, budget, methods):
-                    yield row(stage, work)[0]
+                for stage in stages(problem, budget, methods, rank):
+                    yield row(*stage)[0]
             catalog.close()
 
 
@@ -177,11 +224,13 @@ def main() -> None:
     parser.add_argument("--budget", default="1%")
     parser.add_argument("--method", action="append", choices=list(METHODS), help="by default all")
     parser.add_argument("--splits", type=int, default=5, help="0 leaves the held-out match out")
+    parser.add_argument("--subspace", type=int, default=0, help="of this rank; 0 for none")
     asked = parser.parse_args()
     try:
         compile_loops()
         methods = asked.method or list(METHODS)
-        for line in table(asked.store, asked.budget, asked.task, methods, asked.splits):
+        found = table(asked.store, asked.budget, asked.task, methods, asked.splits, asked.subspace)
+        for line in found:
             print(line, flush=True)
     except GTPError as error:
         sys.exit(str(error))

@@ -1,0 +1,121 @@
+"""Every benchmark says what it does when asked, and its instruments measure what they say."""
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import growth, less_matching, omp_ratio, stages, subspace
+from benchmarks.greedy import coherent_pool
+from benchmarks.synthetic import Shape, make
+from gtp_core import open_catalog, open_store, pose
+from gtp_core.atoms import pose_array
+from gtp_core.methods import METHODS, Settings, select
+
+NAMES = ("full_scale", "greedy", "growth", "less_matching", "omp_ratio", "products", "stages")
+NAMES += ("subspace", "synthetic", "uniform")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A synthetic store; tests may read it."""
+    return make(tmp_path_factory.mktemp("commands") / "store", Shape(700, 3, 64, part_rows=300))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_is_help(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as left:
+        importlib.import_module(f"benchmarks.{name}").main()
+    assert left.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+# --- influence against LESS's matching -------------------------------------------------------
+
+
+def test_whole_matrices_and_our_pass_agree(store):
+    for task in store.task_names:
+        ours, less = (way(store, task) for way in (less_matching.ours, less_matching.less))
+        assert less_matching.assert_equal(ours, less) <= 1e-3
+
+
+def test_answers_that_differ_are_no_race(store):
+    less = less_matching.less(store, store.task_names[0])
+    wrong = less.copy()
+    wrong[np.abs(less).argmax()] *= 1.002
+    with pytest.raises(AssertionError):
+        less_matching.assert_equal(wrong, less)
+
+
+@linux
+def test_both_ways_are_measured_apart(store, tmp_path):
+    cost = less_matching.measured_apart("ours", store.folder, "broad", 1, tmp_path / "ours.npy")
+    assert 0 < cost["seconds"] < 60
+    assert len(np.load(tmp_path / "ours.npy")) == 700
+
+
+# --- matching pursuit ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ridge", [0.1, 1.0])
+def test_the_solver_of_cords_is_that_of_the_register(ridge):
+    """As long as no weight turns negative both take the same samples and weights."""
+    matrix, target = coherent_pool(400, 64)
+    found = omp_ratio.cords(matrix.astype(np.float32), target, 12, ridge)
+    chosen = select(
+        pose_array(matrix, target), 12, method="grad-match", settings=Settings(ridge=ridge)
+    )
+    assert sorted(found.support.tolist()) == sorted(chosen.support.tolist())
+    assert found.residual == pytest.approx(chosen.residual_weighted, rel=1e-3)
+
+
+def test_a_size_is_measured_and_checked():
+    line, ratios = omp_ratio.one_size(600, 64, 10)
+    assert line.startswith("| 600 x 64 | 10 |")
+    assert set(ratios) == {"sklearn", "cords"}
+    assert all(ratio > 0 for ratio in ratios.values())
+
+
+def test_an_extrapolation_is_called_one():
+    sizes = np.array([[10, 5, 1], [20, 5, 1], [10, 10, 1], [10, 5, 4], [30, 7, 9]], float)
+    ratios = 0.01 * sizes[:, 0] * sizes[:, 1] ** 0.5 / sizes[:, 2]
+    assert omp_ratio.fitted(sizes, ratios)[1:] == pytest.approx([1.0, 0.5, -1.0])
+    told = omp_ratio.reached("x", sizes, ratios)
+    assert "extrapolated and not measured" in told
+    assert "samples**1.00 * dim**0.50 * budget**-1.00 (within 0%)" in told
+
+
+def test_every_method_has_a_cost(store):
+    assert set(stages.COSTS) == set(METHODS)
+    (line,) = (row for row in stages.table(store.folder, "2%", None, ["gtp"], 0, 8) if "fit" in row)
+    assert line.count("|") == 6
+    assert "energy" in line
+
+
+# --- growth and subspaces --------------------------------------------------------------------
+
+
+def test_a_fit_of_a_line_has_exponent_one_and_the_picture_says_so():
+    sizes = [10, 20, 40, 80]
+    times = np.outer(sizes, [0.001, 0.01, 0.1])
+    assert growth.fitted(sizes, times[:, 0].tolist()) == pytest.approx((1.0, 0.001))
+    drawn = growth.picture(sizes, times, "CPU seconds")
+    assert drawn.count("<circle") == 12
+    assert "select gtp n^1.00" in drawn
+    assert drawn.startswith("<svg")
+
+
+@linux
+def test_rows_of_the_subspace_benchmark_hold_what_they_assert(store, tmp_path):
+    catalog = open_catalog(open_store(store.folder), workspace=tmp_path)
+    problem = pose(catalog, "broad", n_splits=1)
+    assert len(list(subspace.fits(catalog, [4, 16]))) == 3
+    (row,) = subspace.rows_of(problem, [16], [7], [1.0])
+    catalog.close()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:4] == ["broad", "1", "7", "16"]
+    assert 0 < float(cells[4]) < 2
+    assert 0.9 < float(cells[7]) < 1.2
