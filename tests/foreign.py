@@ -183,7 +183,8 @@ def save_index(
         if number is None
         else rows.astype(number)
     )
-    (folder / "gradients.bin").write_bytes(stored.tobytes())
+    name = "token_gradients.bin" if version == "0.10.1" and offsets is not None else "gradients.bin"
+    (folder / name).write_bytes(stored.tobytes())
     old = {"float32": "<f4", "float16": "<f2", "bfloat16": "<V2"}[kind]
     structured = {
         "names": list(sizes),
@@ -196,6 +197,10 @@ def save_index(
         info |= {"dtype": structured, "base_dtype": old}
     else:
         info |= {"attribute_tokens": offsets is not None, "num_items": items, "base_dtype": kind}
+    if name == "token_gradients.bin":
+        info = {"attribute_tokens": True, "total_tokens": len(rows), "num_items": items}
+        info |= {"total_grad_dim": sum(sizes.values()), "grad_sizes": dict(sizes)}
+        info |= {"base_dtype": kind}
     (folder / "info.json").write_text(json.dumps(info, indent=2))
     if offsets is not None:
         np.save(folder / "offsets.npy", np.asarray(offsets, np.int64))

@@ -268,6 +268,8 @@ def test_rows_per_token_are_summed_to_samples(tmp_path, says):
     assert_is(store, source)
     path = source.folder / "train-ckpt15" / "offsets.npy"
     offsets = np.load(path)
+    older = make_bergson(tmp_path / "older", "0.10.1", "bfloat16", per_token=True)
+    assert_is(brought_in("bergson", older, tmp_path / "older-store"), older)
     for wrong in (offsets[:-1], offsets[::-1], offsets.astype(float), offsets[None]):
         np.save(path, wrong)
         refused("bergson", source, says, "offsets.npy")

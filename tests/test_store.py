@@ -22,10 +22,14 @@ from conftest import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from gtp_core.errors import GTPError, StoreError, TaskError
-from gtp_core.store import Checkpoint, StoreWriter, open_store, unit_rows, written_whole
+from gtp_core.store import Checkpoint, StoreWriter, open_store, sha256, unit_rows, written_whole
+from gtp_core.store.files import write_rows
 from gtp_core.store.manifest import store_id_of
+from gtp_core.store.narrow import narrow
+from gtp_core.store.seen import SeenIds
 
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 TEXT = st.text(max_size=12)
@@ -579,3 +583,47 @@ def test_a_kill_while_writing_leaves_no_store(tmp_path, says, moment):
         open_store(folder)
     says(caught.value, "manifest.json", "never finished")
     assert build_store(folder).verify() == 24  # and the same folder can be used again
+
+
+def test_ids_are_told_apart_even_where_their_hashes_are_the_same(monkeypatch):
+    """What was written decides, not the hash; and no id of many parts is forgotten."""
+    seen = SeenIds()
+    written: list[str] = []
+
+    def frame() -> pl.LazyFrame:
+        return pl.LazyFrame({"sample_id": written}, schema={"sample_id": pl.String})
+
+    for part in range(40):
+        ids = pl.Series([f"id-{part}-{i}" for i in range(1 + part % 7)])
+        assert seen.repeated(ids, frame) is None
+        seen.add(ids)
+        written += ids.to_list()
+    assert all(seen.repeated(pl.Series(["new", name]), frame) == name for name in written)
+    assert seen.repeated(pl.Series(["twice", "other", "twice"]), frame) == "twice"
+    monkeypatch.setattr(pl.Series, "hash", lambda self: pl.Series([7] * len(self), dtype=pl.UInt64))
+    clash = SeenIds()
+    clash.add(pl.Series(["a"]))
+    assert clash.repeated(pl.Series(["b"]), lambda: pl.LazyFrame({"sample_id": ["a"]})) is None
+    assert clash.repeated(pl.Series(["a"]), lambda: pl.LazyFrame({"sample_id": ["a"]})) == "a"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_unit_rows_are_those_of_the_definition_bit_for_bit(dtype):
+    generator = np.random.default_rng(3)
+    for dim in (1, 7, 8, 515):
+        rows = generator.standard_normal((64, dim)) * generator.lognormal(0, 6, (64, dim))
+        rows = (rows * generator.lognormal(0, 20, (64, 1))).astype(dtype)
+        rows[3], rows[4, 0], rows[5, 0] = 0, np.nan, np.inf
+        unit, norm = unit_rows(rows)
+        halves, lengths = np.empty(rows.shape, np.uint16), np.empty(64, np.float32)
+        narrow(rows, halves, lengths)
+        assert (halves == unit.view(np.uint16)).all()
+        assert lengths.tobytes() == norm.tobytes()
+
+
+def test_gradient_files_are_those_of_the_safetensors_library(tmp_path):
+    unit, norm = unit_rows(np.random.default_rng(0).standard_normal((5, 3)))
+    digest = write_rows(tmp_path / "ours", unit=unit, norm=norm)
+    save_file({"unit": unit, "norm": norm}, tmp_path / "theirs")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    assert digest == sha256(tmp_path / "ours")

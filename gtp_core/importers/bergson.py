@@ -28,6 +28,7 @@ from gtp_core.importers.texts import (
 from gtp_core.store import RowSource
 
 _USUAL = ("{name}-ckpt{step}", "{name}-checkpoint-{step}", "checkpoint-{step}/{name}", "{name}")
+_DATA = ("gradients.bin", "token_gradients.bin")
 _PROJECTION = (
     "projection_dim",
     "projection_type",
@@ -53,7 +54,7 @@ class _Index:
     version: str | None
 
 
-@importer("bergson", signs=("**/gradients.bin",))
+@importer("bergson", signs=("**/gradients.bin", "**/token_gradients.bin"))
 def read_bergson(source: Path, asked: Asked) -> Plan:
     """bergson: one index folder per data set and checkpoint, global or per module."""
     folders = _index_folders(source)
@@ -92,17 +93,18 @@ def read_bergson(source: Path, asked: Asked) -> Plan:
         tasks=wanted,
         producer={"name": "bergson", "version": pool[0].version},
         notes=_notes(pool),
-        inputs=tuple(index.path / name for index in everything for name in _files(index)),
+        inputs=tuple(file for i in everything for file in (_data_of(i.path), i.path / "info.json")),
         **facts,
     )
 
 
-def _files(index: _Index) -> tuple[str, ...]:
-    return "gradients.bin", "info.json"
+def _data_of(folder: Path) -> Path:
+    """The file of rows; 0.10 kept those per token under a name of their own."""
+    return next((folder / name for name in _DATA if (folder / name).is_file()), folder / _DATA[0])
 
 
 def _index_folders(source: Path) -> list[Path]:
-    found = sorted({path.parent for path in source.rglob("gradients.bin")})
+    found = sorted({path.parent for name in _DATA for path in source.rglob(name)})
     if not found:
         raise SourceError(
             f"{source} holds no gradients.bin. Give the folder that bergson's run paths lie in."
@@ -200,7 +202,8 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
 def _read(folder: Path, asked: Asked) -> _Index:
     info = _json(folder / "info.json")
     try:
-        rows, sizes = info["num_grads"], info["grad_sizes"]
+        rows: Any = info.get("num_grads", info.get("total_tokens"))
+        sizes = info["grad_sizes"]
         items = info.get("num_items", rows)
         if not all(_count(v) for v in (rows, items, *sizes.values())):
             raise ValueError
@@ -210,7 +213,7 @@ def _read(folder: Path, asked: Asked) -> _Index:
         ) from None
     kind = float_type(info.get("base_dtype"), folder / "info.json")
     dim = sum(sizes.values())
-    base: RowSource = raw_rows(folder / "gradients.bin", kind=kind, rows=rows, dim=dim)
+    base: RowSource = raw_rows(_data_of(folder), kind=kind, rows=rows, dim=dim)
     if info.get("attribute_tokens") or (folder / "offsets.npy").is_file():
         base, items = _summed(folder, base), items
     elif items != rows:

@@ -54,7 +54,7 @@ def import_store(plan: Plan, out: Path | str, *, progress: Progress | None = Non
     Args:
         plan: as `survey` found it.
         out: the store's folder; it must not exist, or be empty.
-        progress: called as `progress(done, total, what)` with bytes written and to write.
+        progress: called as `progress(done, total, what)` in samples.
 
     Raises:
         SourceError: the folder is taken, or the source does not hold what was planned.

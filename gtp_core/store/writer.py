@@ -25,6 +25,7 @@ from gtp_core.store.manifest import (
     store_id_of,
 )
 from gtp_core.store.reader import EXAMPLE_COLUMNS, Store, open_store
+from gtp_core.store.seen import SeenIds
 from gtp_core.store.units import RowSource, unit_rows
 
 SAMPLE_COLUMNS = ("sample_id", "source", "prompt", "completion", "n_tokens", "record")
@@ -71,7 +72,7 @@ class StoreWriter:
         }
         self._parts: list[Part] = []
         self._tasks: list[Task] = []
-        self._seen: set[str] = set()
+        self._seen = SeenIds()
         self._invalid = {"zero": 0, "nan": 0, "inf": 0}
         self._check_head()
 
@@ -189,16 +190,14 @@ class StoreWriter:
                 )
 
     def _check_ids(self, ids: pl.Series) -> None:
-        new = ids.to_list()
-        repeated = next((i for i in new if i in self._seen), None)
-        if repeated is None and len(set(new)) < len(new):
-            repeated = ids.filter(ids.is_duplicated())[0]
+        paths = [self._folder / part.files[0].path for part in self._parts]
+        repeated = self._seen.repeated(ids, lambda: pl.scan_parquet(paths, glob=False))
         if repeated is not None:
             raise StoreError(
                 f"sample_id {repeated!r} occurs more than once; ids must be unique in a store. "
                 "Rename the samples."
             )
-        self._seen.update(new)
+        self._seen.add(ids)
 
     def _check_gradients(self, gradients: Mapping[str, RowSource], rows: int) -> None:
         wanted = {checkpoint.name for checkpoint in self._checkpoints}
