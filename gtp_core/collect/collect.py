@@ -24,7 +24,7 @@ from gtp_core.errors import CollectError, StoreError
 from gtp_core.store import Manifest, Store, is_name, written_whole
 from gtp_core.store.append import part_paths, publish, write_table
 from gtp_core.store.files import map_rows
-from gtp_core.store.manifest import MANIFEST
+from gtp_core.store.manifest import MANIFEST, all_files
 
 PRODUCER = {"name": "gtp_core.collect", "version": "2"}
 INVALID_ROWS = "invalid.jsonl"
@@ -175,6 +175,25 @@ def measured_error(collection: Collection) -> dict[str, Any] | None:
         },
         kinds=collection.kinds,
     )
+
+
+def facts(store: Store, seconds: float, tokens: int) -> dict[str, Any]:
+    """What a command says of the store it has made, and how fast."""
+    manifest = store.manifest
+    return {
+        "store": str(store.folder),
+        "store_id": store.store_id,
+        "n_samples": store.n_samples,
+        "tasks": list(store.task_names),
+        "checkpoints": [vars(checkpoint) for checkpoint in store.checkpoints],
+        "bytes": sum(file.bytes for file in all_files(manifest)),
+        "invalid": manifest.invalid,
+        "projection": manifest.projection,
+        "projection_error": manifest.producer.get("projection_error"),
+        "seconds": round(seconds, 1),
+        "tokens": tokens,
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+    }
 
 
 def checked_kinds(gradients: Mapping[str, str]) -> dict[str, str]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gtp_core.collect.encode import Encoded
-from gtp_core.collect.work import RowMaker
+from gtp_core.collect.measure import spread
+from gtp_core.collect.work import Collection, RowMaker
 from gtp_core.errors import CollectError
 
 _FEW = 8
+_PROBED = 64
 _QUICK_SECONDS = 2.0
 
 
@@ -34,6 +36,38 @@ class Estimate:
             f"about {time_words(self.seconds)} for {self.tokens:,} tokens "
             f"({self.tokens_per_second:,.0f} tokens/s on a few of the samples)."
         )
+
+
+def estimate(
+    collection: Collection,
+    *,
+    n_samples: int,
+    n_checkpoints: int,
+    n_processes: int,
+    warmup_share: float,
+) -> Estimate:
+    """What a collection that has not begun will cost.
+
+    Args:
+        n_samples: of the collection's parts together.
+        warmup_share: of the pool that is trained on first, all epochs together, by one process.
+    """
+    name, once = next(iter(collection.parts), None), sum(collection.parts.values())
+    examples = [text for texts in collection.tasks.values() for text in texts]
+    texts = examples if name is None else collection.part_texts(name)
+    rate = tokens_per_second(collection.maker, [texts[i] for i in spread(len(texts), _PROBED)])
+    tokens = (once + sum(map(len, examples))) * n_checkpoints
+    warming = round(warmup_share * once)
+    row = 2 * collection.maker.projections[0].dim + 4
+    return Estimate(
+        n_samples,
+        len(examples),
+        n_checkpoints,
+        tokens + warming,
+        (n_samples + len(examples)) * n_checkpoints * row,
+        (tokens / n_processes + warming) / rate,
+        rate,
+    )
 
 
 def tokens_per_second(maker: RowMaker, texts: Sequence[Encoded]) -> float:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from gtp_core.collect.checkpoints import checkpoints_digest
 from gtp_core.collect.pool import Record, in_parts, pool_digest, read_records, sample_table
 from gtp_core.collect.settings import CollectSettings
 from gtp_core.collect.template import Template
-from gtp_core.errors import CollectError
+from gtp_core.errors import CollectError, GTPError
 from gtp_core.store import write_json
 from gtp_core.store.append import write_table
 
@@ -129,20 +130,24 @@ def lay_out(
         CollectError: an id that repeats or is `taken` already, or an empty pool.
     """
     records = (r for path in sources.pool for r in read_records(path))
-    seen, n_rows = set(taken), 0
+    seen, left = set(taken), settings.limit or sys.maxsize
     parts: dict[str, list[int]] = {}
-    for number, part in enumerate(in_parts(records, settings.part_rows), first):
-        left = settings.limit - n_rows if settings.limit else len(part)
-        part = part[:left]
-        if not part:
-            break
-        _check_ids(part, seen)
-        lengths = [len(template.encode(record.content)) for record in part]
-        table = sample_table(part).with_columns(n_tokens=pl.Series(lengths, dtype=pl.Int32))
-        name = f"part-{number:05d}"
-        write_table(folder / "samples" / f"{name}.parquet", table)
-        parts[name] = [len(part), sum(lengths)]
-        n_rows += len(part)
+    try:
+        for number, part in enumerate(in_parts(records, settings.part_rows), first):
+            part = part[:left]
+            left -= len(part)
+            if not part:
+                break
+            _check_ids(part, seen)
+            lengths = [len(template.encode(record.content)) for record in part]
+            table = sample_table(part).with_columns(n_tokens=pl.Series(lengths, dtype=pl.Int32))
+            name = f"part-{number:05d}"
+            write_table(folder / "samples" / f"{name}.parquet", table)
+            parts[name] = [len(part), sum(lengths)]
+    except GTPError:
+        for name in parts:  # nothing half-made stays beside a store that is added to
+            (folder / "samples" / f"{name}.parquet").unlink()
+        raise
     if sources.pool and not parts:
         raise CollectError("the pool has no samples; give a file with at least one.")
     return parts

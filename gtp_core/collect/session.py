@@ -1,6 +1,7 @@
 """One `collect` command from beginning to end: plan, warm-up, gradients, manifest; resumable."""
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +11,16 @@ from typing import Any
 import torch
 
 from gtp_core.collect import plan as plans
-from gtp_core.collect.checkpoints import AdapterState, checkpoint_folders, read_checkpoints
+from gtp_core.collect.checkpoints import (
+    AdapterState,
+    adapter_weights,
+    checkpoint_folders,
+    read_checkpoints,
+)
 from gtp_core.collect.collect import (
     PRODUCER,
     checked_kinds,
+    facts,
     finish,
     libraries,
     measured_error,
@@ -21,9 +28,8 @@ from gtp_core.collect.collect import (
     write_tasks,
 )
 from gtp_core.collect.encode import Encoded
-from gtp_core.collect.estimate import Estimate, check_space, tokens_per_second
+from gtp_core.collect.estimate import Estimate, check_space, estimate
 from gtp_core.collect.gradients import GradientModel
-from gtp_core.collect.measure import spread
 from gtp_core.collect.model import (
     FP16_LOSS_SCALE,
     adapted,
@@ -36,19 +42,17 @@ from gtp_core.collect.plan import Plan, Sources
 from gtp_core.collect.pool import read_records
 from gtp_core.collect.projection import make_projection
 from gtp_core.collect.repeatable import repeatable
-from gtp_core.collect.settings import CollectSettings, from_document
-from gtp_core.collect.template import TEMPLATES, Template
+from gtp_core.collect.settings import CollectSettings, check_settings, from_document
+from gtp_core.collect.template import Template
 from gtp_core.collect.training import shapes_of, trained, warmed_up
-from gtp_core.collect.warmup import SCHEDULES
 from gtp_core.collect.work import Collection, Progress, RowMaker
 from gtp_core.collect.world import World
 from gtp_core.errors import CollectError
 from gtp_core.store import Manifest, Store, open_store
 from gtp_core.store.append import clear_temporaries
-from gtp_core.store.manifest import MANIFEST, all_files
+from gtp_core.store.manifest import MANIFEST
 
 Say = Callable[[str], None]
-_PROBED = 64
 
 
 @dataclass(frozen=True)
@@ -90,17 +94,29 @@ class Session:
         )
         sources = request.sources
         self._sources = replace(sources, checkpoints=tuple(_folders(sources.checkpoints)))
+        if not (sources.pool or (request.append and sources.tasks)):
+            raise CollectError(
+                "there is nothing to collect; give a --pool, and with --append a --pool or --task."
+            )
 
     def run(self) -> dict[str, Any] | None:
         """Collect what is not there yet; facts about the store, None in all but one process."""
+        if not self._request.dry_run:
+            return self._run()
+        with tempfile.TemporaryDirectory() as elsewhere:
+            self.folder = Path(elsewhere)
+            return self._run()
+
+    def _run(self) -> dict[str, Any] | None:
         strict = self.world.device.type == "cpu"
         with repeatable(seed=self.settings.seed, threads=self.settings.threads, strict=strict):
-            if self.world.is_first and self._is_done():
-                return self._facts(open_store(self.folder), 0.0, 0)
+            if self._is_done():  # every process sees that for itself, and none waits for others
+                return facts(open_store(self.folder), 0.0, 0) if self.world.is_first else None
+            maker = self._maker()
             if self.world.is_first:
-                self._begin()
+                self._begin(maker)
             self.world.wait()
-            found = self._collected()
+            found = self._collected(maker)
             self.world.close()
             return found if self.world.is_first else None
 
@@ -123,7 +139,7 @@ class Session:
             dtype=resolved_dtype(found.dtype, self.world.device),
             threads=self._request.told.get("threads") or threads,
         )
-        _check(found)
+        check_settings(found)
         return found
 
     def _found_store(self) -> Store:
@@ -146,7 +162,7 @@ class Session:
         store = open_store(self.folder)
         if unfinished and unfinished.base == store.digest:
             return False  # an append that has begun
-        if unfinished:  # killed between the manifest and the end
+        if unfinished and self.world.is_first:  # killed between the manifest and the end
             plans.forget_plan(self.folder)
         digests = plans.digests_of(self._sources, self._template)
         said = store.manifest.producer.get("digests", {})
@@ -163,7 +179,7 @@ class Session:
         plans.check_same(wanted, settings, folder=self.folder, what="the finished store")
         return True
 
-    def _begin(self) -> None:
+    def _begin(self, maker: RowMaker) -> None:
         """Make the plan, with every sample and example in place; or check the one there is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_temporaries(self.folder)
@@ -178,8 +194,12 @@ class Session:
         if self._base:
             self._check_base(digests)
             taken = frozenset(self._base.samples().select("sample_id").collect()["sample_id"])
+        # Before there is a plan: what does not fit can be mended and is no other collection then.
+        if self._sources.checkpoints:
+            self._states(maker)
+        if self._sources.adapter:
+            adapter_weights(self._sources.adapter, shapes_of(maker.source.model))
         tasks = {name: list(read_records(path)) for name, path in self._sources.tasks.items()}
-        write_tasks(self.folder, tasks, self._template)
         parts = plans.lay_out(
             self.folder,
             self._sources,
@@ -188,6 +208,7 @@ class Session:
             first=len(self._base.manifest.parts) if self._base else 0,
             taken=taken,
         )
+        write_tasks(self.folder, tasks, self._template)
         base = self._base.digest if self._base else ""
         plans.save_plan(self.folder, Plan(settings, digests, parts, base))
 
@@ -208,17 +229,16 @@ class Session:
 
     # --- what remains -----------------------------------------------------------------------
 
-    def _collected(self) -> dict[str, Any] | None:
+    def _collected(self, maker: RowMaker) -> dict[str, Any] | None:
         plan = plans.saved_plan(self.folder)
         if plan is None:
             raise CollectError(f"{self.folder} lost its plan meanwhile. Run the command again.")
-        maker = self._maker()
         if self.world.is_first:
-            estimate = self._estimate(maker, plan)
-            check_space(self.folder, estimate.bytes)
-            self._say(estimate.sentence())
+            cost = self._estimate(maker, plan)
+            check_space(self.folder, cost.bytes)
+            self._say(cost.sentence())
             if self._request.dry_run:
-                return vars(estimate)
+                return vars(cost)
             self._warm_up(maker, plan)
         self.world.wait()
         collection = self._collection(maker, plan, self._states(maker))
@@ -232,7 +252,7 @@ class Session:
             return None
         store = finish(collection, self._head(collection, plan))
         plans.forget_plan(self.folder)
-        return self._facts(store, seconds, todo)
+        return facts(store, seconds, todo)
 
     def _maker(self) -> RowMaker:
         settings, sources = self.settings, self._sources
@@ -310,35 +330,17 @@ class Session:
 
     def _estimate(self, maker: RowMaker, plan: Plan) -> Estimate:
         collection = self._collection(maker, plan, [])
-        name = next(iter(plan.parts), None)
-        texts = (
-            collection.part_texts(name, spread(plan.parts[name][0], _PROBED))
-            if name
-            else next(iter(collection.tasks.values()), [])[:_PROBED]
-        )
-        if not texts:
-            raise CollectError("there is nothing to collect; give a --pool, a --task, or both.")
-        n_samples = sum(rows for rows, _ in plan.parts.values())
-        n_examples = sum(map(len, collection.tasks.values()))
-        n_checkpoints = len(self._sources.checkpoints) or self.settings.epochs
+        n_checkpoints, share = len(self._sources.checkpoints) or self.settings.epochs, 0.0
         if self._base:
             n_checkpoints = len(self._base.checkpoints)
-        once = sum(collection.parts.values())
-        examples = sum(len(text) for texts in collection.tasks.values() for text in texts)
-        warming = 0.0
-        if not (self._sources.checkpoints or self._base):
-            warming = self.settings.warmup_share * self.settings.epochs * once
-        tokens = (once + examples) * n_checkpoints
-        rate = tokens_per_second(maker, texts)
-        row = 2 * maker.projections[0].dim + 4
-        return Estimate(
-            n_samples,
-            n_examples,
-            n_checkpoints,
-            tokens + round(warming),
-            (n_samples + n_examples) * n_checkpoints * row,
-            (tokens / self.world.count + warming) / rate,
-            rate,
+        elif not self._sources.checkpoints:
+            share = self.settings.warmup_share * self.settings.epochs
+        return estimate(
+            collection,
+            n_samples=sum(rows for rows, _ in plan.parts.values()),
+            n_checkpoints=n_checkpoints,
+            n_processes=self.world.count,
+            warmup_share=share,
         )
 
     # --- what is said of it -----------------------------------------------------------------
@@ -378,23 +380,6 @@ class Session:
         }
         plans.check_same(wanted, found, folder=self.folder, what="the store")
 
-    def _facts(self, store: Store, seconds: float, tokens: int) -> dict[str, Any]:
-        manifest = store.manifest
-        return {
-            "store": str(self.folder),
-            "store_id": store.store_id,
-            "n_samples": store.n_samples,
-            "tasks": list(store.task_names),
-            "checkpoints": [vars(checkpoint) for checkpoint in store.checkpoints],
-            "bytes": sum(file.bytes for file in all_files(manifest)),
-            "invalid": manifest.invalid,
-            "projection": manifest.projection,
-            "projection_error": manifest.producer.get("projection_error"),
-            "seconds": round(seconds, 1),
-            "tokens": tokens,
-            "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
-        }
-
 
 def _is_in(digests: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
     """Whether all that is to be added has been added already."""
@@ -407,23 +392,3 @@ _NOTHING = hashlib.sha256().hexdigest()
 
 def _folders(given: Sequence[Path]) -> list[Path]:
     return checkpoint_folders(list(given)) if given else []
-
-
-def _check(settings: CollectSettings) -> None:
-    """Refuse settings that cannot be meant before anything is read."""
-    for name, known in (("template", TEMPLATES), ("schedule", SCHEDULES)):
-        if getattr(settings, name) not in known:
-            raise CollectError(
-                f"{name} {getattr(settings, name)!r} is unknown; it can be {', '.join(known)}."
-            )
-    least = {"epochs": 1, "batch_size": 1, "rank": 1, "part_rows": 1, "max_tokens": 2, "dim": 1}
-    least |= {"max_batch_tokens": 1, "max_batch_samples": 1, "limit": 0, "threads": 0}
-    for name, lowest in least.items():
-        if getattr(settings, name) < lowest:
-            raise CollectError(
-                f"{name} is {getattr(settings, name)}; it is at least {lowest}. Raise it."
-            )
-    for name in ("warmup_share", "learning_rate"):
-        value = getattr(settings, name)
-        if not 0 < value <= 1:
-            raise CollectError(f"{name} is {value}; it is above 0 and at most 1. Change it.")

@@ -3,6 +3,10 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from gtp_core.errors import CollectError
+
+TEMPLATES = ("auto", "plain", "chat")
+SCHEDULES = ("linear", "cosine", "constant")
 SPEED_ONLY = ("limit", "threads", "device", "max_batch_tokens", "max_batch_samples", "part_rows")
 """Settings that leave a row's meaning as it is: an appended part may have others."""
 
@@ -78,3 +82,23 @@ def from_document(document: dict[str, Any]) -> CollectSettings:
     """The settings a store says it was collected with; unknown names are left aside."""
     known = {field.name for field in fields(CollectSettings)}
     return CollectSettings(**{name: v for name, v in document.items() if name in known})
+
+
+def check_settings(settings: CollectSettings) -> None:
+    """Refuse settings that cannot be meant before anything is read."""
+    for name, known in (("template", TEMPLATES), ("schedule", SCHEDULES)):
+        if getattr(settings, name) not in known:
+            raise CollectError(
+                f"{name} {getattr(settings, name)!r} is unknown; it can be {', '.join(known)}."
+            )
+    least = {"epochs": 1, "batch_size": 1, "rank": 1, "part_rows": 1, "max_tokens": 2, "dim": 1}
+    least |= {"max_batch_tokens": 1, "max_batch_samples": 1, "limit": 0, "threads": 0}
+    for name, lowest in least.items():
+        if getattr(settings, name) < lowest:
+            raise CollectError(
+                f"{name} is {getattr(settings, name)}; it is at least {lowest}. Raise it."
+            )
+    for name in ("warmup_share", "learning_rate"):
+        value = getattr(settings, name)
+        if not 0 < value <= 1:
+            raise CollectError(f"{name} is {value}; it is above 0 and at most 1. Change it.")

@@ -8,7 +8,6 @@ from typing import Any
 from gtp_core.collect.encode import Encoded, encode
 from gtp_core.errors import CollectError
 
-TEMPLATES = ("auto", "plain", "chat")
 Message = Mapping[str, str]
 
 

@@ -16,8 +16,6 @@ from gtp_core.collect.encode import Encoded, batches, mean_losses, pad
 from gtp_core.collect.rows import ADAM_BETA2, ADAM_EPS
 from gtp_core.store import Checkpoint
 
-SCHEDULES = ("linear", "cosine", "constant")
-
 
 @dataclass(frozen=True)
 class WarmupSettings:
