@@ -736,7 +736,7 @@ def test_the_answer_without_a_ceiling_speaks_of_residuals(held):
 def test_warnings_carry_the_numbers():
     low = Reliability(0.1, 0.18, 0.31, 0.9, 32)
     better = HELD | {"top-k": HeldOut(0.105, 0.12, 20)}
-    found = warnings(made(residual_weighted=0.95), better, low)
+    found = warnings(made(residual_weighted=0.95, residual_as_trained=0.96), better, low)
     assert len(found) == 4
     assert "Top-k matches the held-out examples better here (0.105 against 0.090)" in found[0]
     assert "Low reliability (0.18)" in found[1]

@@ -20,6 +20,7 @@ from gtp_core.report import (
     GIVEN,
     HeldOut,
     auto_sentence,
+    fill_sentence,
     given,
     held_out,
     read_ids,
@@ -238,6 +239,8 @@ def _lines(answer: dict[str, Any], selection: Selection) -> list[str]:
         residuals,
         f"held-out match {_match(answer['held_out'])}",
     ]
+    if "groups" in settings:
+        lines.append(fill_sentence(selection))
     if AUTO in settings:
         lines.append(auto_sentence(settings[AUTO], settings))
     return [*lines, f"{selection.stop} ({answer['seconds']:.2f} s)"]

@@ -53,7 +53,8 @@ def select(
         count = _within_caps(problem, count, budget, unit)
         _check_pins(problem, count, budget)
         selection = METHODS[method](problem, count, settings, on_round)
-    return replace(selection, settings=used_settings(problem, budget, method, settings))
+    used = used_settings(problem, budget, method, settings)
+    return replace(selection, settings={**used, **selection.settings})
 
 
 def used_settings(

@@ -53,6 +53,7 @@ def gtp_hierarchical(
         pruned=np.setdiff1d(met, support),
         stop=Stop.CANCELLED if heard.cancelled else final.stop,
     )
+    selection = replace(selection, settings=final.settings)
     if settings.subtasks == "mean":
         return selection
     return replace(selection, residual_weighted=final.residual_weighted)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from gtp_core.atoms import Problem, strongest
+from gtp_core.methods.groups import n_groups, pursued_apart
 from gtp_core.methods.register import OnRound, Settings, equal_weights, finish, method
 from gtp_core.methods.steps import largest_first, top_up
-from gtp_core.methods.subspace import pursued
+from gtp_core.methods.subspace import Pursued, pursued
 from gtp_core.methods.subtasks import pursue_each
 from gtp_core.methods.uniform import even_within
 from gtp_core.pursuit import Round, Selection, Stop
@@ -23,7 +24,18 @@ def gtp(
     """Choose samples that match the target together (Gradient Trajectory Pursuit)."""
     if settings.subtasks == "each" and len(problem.columns) > 1:
         return _joint(problem, count, settings, on_round)
-    support, weights, rounds, pruned, stop = pursued(problem, count, settings, on_round)
+    groups = n_groups(problem, count, settings)
+    if groups > 1:
+        found = pursued_apart(problem, count, settings, on_round, groups)
+    else:
+        found = pursued(problem, count, settings, on_round)
+    selection = _selected(problem, count, settings, found)
+    return replace(selection, settings={"groups": groups}) if groups > 1 else selection
+
+
+def _selected(problem: Problem, count: int, settings: Settings, found: Pursued) -> Selection:
+    """The selection that comes of a pursuit: filled up, or as it will be trained."""
+    support, weights, rounds, pruned, stop = found
     if settings.weights == "uniform":
         return _uniform(problem, count, settings, support, rounds, pruned, stop)
     filled = np.empty(0, np.int64)

@@ -100,7 +100,7 @@ def warnings(
     if match and other and other.match > match.match + _NOISE * abs(match.ceiling):
         found.append(
             f"Top-k matches the held-out examples better here ({other.match:.3f} against "
-            f"{match.match:.3f}): GTP fits the noise of this target. Raise the ridge under "
+            f"{match.match:.3f}): GTP fits the noise of this target. Let auto set the ridge under "
             "Settings, take top-k, or add validation examples."
         )
     if known is None:
@@ -130,6 +130,12 @@ def warnings(
 def fill_sentence(selection: Selection) -> str:
     """What became of a budget that was larger than needed."""
     n_chosen = len(selection.support)
+    if groups := selection.settings.get("groups"):
+        return (
+            f"This budget is above what one pursuit can tell apart, so {groups:,} parts of the "
+            "pool were matched with the target one by one and their weights averaged: "
+            f"{n_chosen:,} of {selection.budget:,} samples."
+        )
     if selection.n_filled:
         needed = n_chosen - selection.n_filled
         return (
