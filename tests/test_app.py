@@ -24,7 +24,9 @@ from gtp_core.report import (
     answer,
     auto_sentence,
     chosen_table,
+    cosine,
     findings,
+    given,
     held_out,
     overlap,
     prepare_path,
@@ -570,3 +572,44 @@ def test_auto_and_subtasks_are_what_the_core_chooses(opened, core):
     said = "".join(caption.value for caption in app.caption).replace("\\", "")
     assert auto_sentence(found.scores, vars(found.settings)) in said
     assert any("Prepare the budget path" in button.label for button in app.button)
+
+
+def test_a_list_is_compared_beside_gtp_and_top_k(opened, core):
+    app = opened("budget_lab", budget="9")
+    problem = pose(core, "maths")
+    ids = [f"id-{row:04d}" for row in (4, 2, 60)]
+    app.get_by_key("ids").set_value("\n".join(ids)).run()
+    rows = app.dataframe[-1].value.set_index("selection")
+    listed = given(core, problem, ids)
+    assert list(rows.index) == ["your list", "GTP", "top-k"]
+    assert rows.loc["your list", "residual, as trained"] == listed.residual_as_trained
+    held = held_out(problem, 9, method="gtp", settings=Settings())
+    assert rows.loc["GTP", "held-out match"] == pytest.approx(held.match)
+    assert rows.loc["your list", "ceiling"] == pytest.approx(held.ceiling)
+    total = problem.atoms.rows(listed.support).astype(float).sum(axis=0)
+    match = np.mean([cosine(total, split.rest) for split in problem.splits])
+    assert rows.loc["your list", "held-out match"] == pytest.approx(match)
+    (button,) = [b for b in app.button if b.label == "Save the list as a run"]
+    button.click().run()
+    run = next(plain(c.value) for c in app.caption if c.value.startswith("Saved as"))
+    assert run[len("Saved as ") : -1] in core.list_runs()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<b>x</b>\n[y](http://evil.example)", "<b>x</b>"),
+        ("id-0004\nid-0004", "twice"),
+        ('{"sample_id": "id-0004"}\nid-0005', "line 2"),
+        ('{"sample_ids": 7}', "no list of texts"),
+        ("id-0004\n" + "[" * 5000, "not in this store"),
+        ("id-0007", "no usable gradient"),
+    ],
+)
+def test_a_list_that_is_none_is_refused_in_one_sentence(opened, text, words):
+    app = opened("budget_lab", budget="9")
+    app.get_by_key("ids").set_value(text).run()
+    assert not app.exception
+    (error,) = errors(app)
+    assert words in error
+    assert "\n" not in error

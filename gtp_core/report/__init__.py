@@ -9,7 +9,7 @@ from gtp_core.report.compare import (
     source_mix,
     text_duplicates,
 )
-from gtp_core.report.given import GIVEN, given, read_ids
+from gtp_core.report.given import GIVEN, beside, given, ids_of, read_ids
 from gtp_core.report.health import (
     Check,
     checks,
@@ -66,6 +66,7 @@ __all__ = [
     "Tuned",
     "answer",
     "auto_sentence",
+    "beside",
     "budget_path",
     "choose",
     "checkpoint_match",
@@ -80,6 +81,7 @@ __all__ = [
     "given",
     "held_out",
     "highlights",
+    "ids_of",
     "length_bias",
     "length_table",
     "norm_table",
