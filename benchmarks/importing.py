@@ -10,6 +10,7 @@ the files' pages dropped from memory first; the import runs in a process of its 
 of resident memory is printed.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -218,17 +219,19 @@ def timed_import(folder: Path, to: Path) -> tuple[float, float]:
 
 def main() -> None:
     """Print agreement, then speed."""
-    path = Path(sys.argv[1])
-    gigabytes = float(sys.argv[2]) if len(sys.argv) > 2 else 4.0
-    scratch = sys.argv[3] if len(sys.argv) > 3 else None
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        for row in agreement(path, Path(folder)):
+    parser = argparse.ArgumentParser(description="Imports against producers' scores, and a copy.")
+    parser.add_argument("path", type=Path, help="folder of real stores")
+    parser.add_argument("gigabytes", type=float, nargs="?", default=4.0, help="0: no speed")
+    parser.add_argument("scratch", nargs="?", help="where to make what is thrown away")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=told.scratch) as folder:
+        for row in agreement(told.path, Path(folder)):
             print(
                 f"{row['scores']:42} largest difference {row['difference']:.1e}, rank correlation "
                 f"{row['rank_correlation']:.5f}, first {_SHARE}: {row['first_20']:.0%}"
             )
-        if gigabytes:
-            _print_speed(Path(folder), gigabytes)
+        if told.gigabytes:
+            _print_speed(Path(folder), told.gigabytes)
 
 
 def _print_speed(folder: Path, gigabytes: float) -> None:

@@ -5,12 +5,14 @@ import shutil
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from foreign import make_less
 from test_app import _through_the_app, open_page, plain  # noqa: F401
 from test_importers import assert_is, left_behind
 
+from benchmarks import importing
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.export import export_run
@@ -139,3 +141,26 @@ def test_the_form_says_in_one_sentence_what_is_wrong_and_the_page_goes_on(place,
     app = look(app)
     assert "whole number" in plain(app.error[0].value)
     assert json.dumps(left_behind(tmp_path)) == json.dumps(["from", "open", "work"])
+
+
+# --- the benchmark -----------------------------------------------------------------------------
+
+
+def test_the_benchmark_tells_scores_that_agree_from_scores_that_do_not():
+    told = np.linspace(1, 0, 50)
+    near = told + np.random.default_rng(0).uniform(-1e-5, 1e-5, 50)
+    assert importing.distance(near, told)["difference"] < 1.1e-5
+    assert importing.distance(near, told)["first_20"] == 1
+    matrix = np.stack([told, told], axis=1)
+    wrong = matrix.copy()
+    wrong[:, 1] = told[::-1]
+    assert importing.distance(matrix, matrix)["rank_correlation"] == pytest.approx(1)
+    assert importing.distance(wrong, matrix)["rank_correlation"] == pytest.approx(-1)
+
+
+def test_the_benchmark_imports_what_it_made_and_measures_it(tmp_path):
+    rows = importing.make_source(tmp_path / "source", 0.005)
+    seconds, peak = importing.timed_import(tmp_path / "source", tmp_path / "store")
+    assert open_store(tmp_path / "store").n_samples == rows == 76
+    assert 0 < seconds < 100
+    assert 50 < peak < 1024
