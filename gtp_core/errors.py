@@ -44,3 +44,7 @@ class CollectError(GTPError):
 
 class SourceError(GTPError):
     """Reading a store that another tool made."""
+
+
+class CancelledError(GTPError):
+    """Whoever waited for it wants no more of it."""

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from gtp_core.atoms import Atoms
+from gtp_core.errors import CancelledError
 from gtp_core.estimate import (
     EXACT,
     MOST_PRODUCTS,
     ProductsKept,
+    RowsAndProducts,
     RowsKept,
     Working,
     on_one_thread,
@@ -36,6 +38,8 @@ _ROUGH = 1e-3  # gradient left in an estimate that only says which atoms to keep
 _FAIR = 1e-4  # and in one that a round is judged by; the last is exact
 _FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
 _MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept instead
+_MOST_SOME = 1.3e12  # the same, where float32 products serve all estimates but the last
+_CHEAP_PRODUCTS = 3e11  # multiplications that take no longer than a pass over a large store
 _MOST_BYTES = 3 << 30  # of rows kept
 
 
@@ -131,7 +135,8 @@ def pursue(
         tolerance: stop when the relative residual is at most this.
         pinned: indices that stay in the support whatever their weight.
         first: `first(order, count)`: the first `count` of an order that may be chosen together.
-        on_round: called after every round; return True to cancel.
+        on_round: called after every round; return True to cancel. Atoms whose passes raise
+            CancelledError end it too; the best round so far is kept.
 
     Returns:
         support, weights, rounds, pruned and the reason for stopping.
@@ -155,6 +160,18 @@ def _run(
     on_round: Callable[[Round], bool | None] | None,
 ) -> Stop:
     """Rounds until something ends them."""
+    try:
+        return _rounds(hunt, max_rounds, tolerance, on_round)
+    except CancelledError:
+        return Stop.CANCELLED
+
+
+def _rounds(
+    hunt: "_Hunt",
+    max_rounds: int,
+    tolerance: float,
+    on_round: Callable[[Round], bool | None] | None,
+) -> Stop:
     for described in hunt.steps():
         if described.residual <= tolerance:
             return Stop.TOLERANCE
@@ -187,12 +204,19 @@ class _Hunt:
         self.scale = float(np.linalg.norm(target))
         few = (_REACH * budget) ** 2 * atoms.dim <= _MOST_WORK
         few &= _REACH * budget <= MOST_PRODUCTS
-        self._working: Working = (ProductsKept if few else RowsKept)(atoms, target, ridge)
+        some = int((_MOST_SOME / atoms.dim) ** 0.5)
+        middling = not few and 2 * budget <= some
+        kind = ProductsKept if few else RowsAndProducts if middling else RowsKept
+        self._working: Working = kind(atoms, target, ridge)
         self._progress = _PROGRESS if few else _ROW_PROGRESS
         self._fewest = 1 if few else max(1, budget // _FEWEST)
         room = MOST_PRODUCTS if few else max(3 * budget, _MOST_BYTES // (2 * atoms.dim))
+        room = some if middling else room
         self._room = max(room, 2 * budget + len(pinned))
         self._reach = min(_REACH * budget, max(2 * budget, self._room - budget))
+        if middling:  # inner products of many new atoms take longer than another pass
+            cheap = int(_CHEAP_PRODUCTS / (2 * budget * atoms.dim))
+            self._reach = min(self._reach, max(budget // 2, cheap))
         self._count = 2 * budget
         self._grown = atoms.n_samples * atoms.dim <= _CHEAP_PASS
         self.rounds: list[Round] = []

@@ -133,10 +133,12 @@ class Trajectories:
     Attributes:
         parts: per checkpoint, the unit rows of each part, float16.
         eta: (n_checkpoints,) step-size weights that sum to one.
+        between: called before every part of a pass; may raise CancelledError.
     """
 
     parts: tuple[tuple[np.ndarray, ...], ...]
     eta: np.ndarray
+    between: Callable[[], None] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -154,6 +156,8 @@ class Trajectories:
         for rows_of_parts, vector in zip(self.parts, self._by_checkpoint(vectors), strict=True):
             start = 0
             for number, rows in enumerate(rows_of_parts):
+                if self.between:
+                    self.between()
                 for coming in rows_of_parts[number + 1 : number + 1 + _AHEAD]:
                     _will_need(coming)
                 products(rows, vector, out=piece[start : start + len(rows)])

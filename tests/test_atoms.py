@@ -290,4 +290,5 @@ def test_the_loaded_influence_is_what_a_pass_over_the_atoms_gives(catalog):
         problem = pose(catalog, task)
         again = problem.less_atoms.products(problem.subtasks).max(axis=1)
         valid = catalog.valid()
-        assert np.array_equal(problem.influence[valid], again[valid])
+        # A small store is summed by NumPy when it is loaded: the last digit may differ.
+        assert np.allclose(problem.influence[valid], again[valid], rtol=1e-5, atol=1e-7)

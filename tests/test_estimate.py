@@ -9,10 +9,17 @@ from threadpoolctl import threadpool_info
 
 from gtp_core import trajectories
 from gtp_core.atoms import ArrayAtoms, pose
-from gtp_core.estimate import EXACT, ProductsKept, RowsKept, on_one_thread, places_of
+from gtp_core.estimate import (
+    EXACT,
+    ProductsKept,
+    RowsAndProducts,
+    RowsKept,
+    on_one_thread,
+    places_of,
+)
 from gtp_core.trajectories import Trajectories
 
-BOTH = pytest.mark.parametrize("kind", [ProductsKept, RowsKept])
+EVERY = pytest.mark.parametrize("kind", [ProductsKept, RowsAndProducts, RowsKept])
 GEOMETRIES = pytest.mark.parametrize("direction", ["removed", "kept"])
 
 
@@ -47,7 +54,7 @@ def fit_of(rows, target, ridge, weights):
 # --- the same weights ------------------------------------------------------------------------
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("ridge", [0.03, 1.0, 30.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_weights_are_those_of_nnls_to_the_promised_gradient(kind, seed, ridge):
@@ -57,7 +64,7 @@ def test_weights_are_those_of_nnls_to_the_promised_gradient(kind, seed, ridge):
     for guess in (np.zeros(60), start[:60]):
         weights = working_of(kind, matrix, target, ridge).estimate(places, guess)
         rows, wanted = matrix[places], exact(matrix[places], target, ridge)
-        room = (2 * EXACT if kind is RowsKept else 1e-8) * np.abs(rows @ target).max()
+        room = (2 * EXACT if kind is not ProductsKept else 1e-8) * np.abs(rows @ target).max()
         gradient = ridge * weights - rows @ (target - weights @ rows)
         assert (weights >= 0).all()
         assert gradient.min() >= -room
@@ -83,7 +90,7 @@ def test_stored_rows_meet_the_optimality_conditions(catalog, direction, ridge):
     assert np.abs(gradient[weights > 0]).max() <= room
 
 
-@BOTH
+@EVERY
 def test_exact_duplicates_without_ridge_fit_as_well_as_nnls(kind):
     matrix, target = coherent(1, 20, 60)
     doubled = np.vstack([matrix, matrix, matrix[:5]])
@@ -93,7 +100,7 @@ def test_exact_duplicates_without_ridge_fit_as_well_as_nnls(kind):
     assert fit_of(doubled, target, 0.0, weights) <= best + 1e-6 * target @ target
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 def test_atoms_of_zeros_have_no_say(kind, ridge):
     matrix, target = coherent(2, 12)
@@ -107,7 +114,7 @@ def test_atoms_of_zeros_have_no_say(kind, ridge):
     assert nothing.combine(np.arange(3), np.ones(3)).tolist() == [0.0] * 4
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("ridge", [0.0, 0.1])
 def test_nothing_at_all_is_a_case_too(kind, ridge):
     matrix, target = coherent(3, 6)
@@ -128,7 +135,7 @@ def test_nothing_at_all_is_a_case_too(kind, ridge):
 # --- places ----------------------------------------------------------------------------------
 
 
-@BOTH
+@EVERY
 def test_places_follow_whoever_comes_and_goes(kind):
     matrix, target = coherent(4)
     working = kind(atoms_of(matrix), target, 0.1)
@@ -196,6 +203,34 @@ def test_joined_and_taken_blocks_are_the_block_of_those_rows(catalog, direction)
         assert getattr(found, name).tobytes() == getattr(wanted, name).tobytes()
 
 
+# --- rough estimates -------------------------------------------------------------------------
+
+
+@GEOMETRIES
+def test_inner_products_kept_beside_rows_are_those_of_the_atoms(catalog, direction):
+    problem = pose(catalog, "maths", common_direction=direction)
+    index = np.flatnonzero(problem.atoms.candidates)
+    working = RowsAndProducts(problem.atoms, problem.target, 0.1)
+    for some in (index[:30], index[20:31], index[31:]):
+        working.admit(some)
+    working.keep(np.arange(5, len(index) - 5))
+    rows = problem.atoms.rows(working.index).astype(np.float64)
+    assert np.allclose(working._gram, rows @ rows.T, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [RowsAndProducts, RowsKept])
+@pytest.mark.parametrize("slack", [1e-2, 1e-4])
+def test_a_rough_estimate_leaves_no_more_gradient_than_it_may(kind, slack):
+    matrix, target = coherent(7)
+    working = working_of(kind, matrix, target, 0.1)
+    weights = working.estimate(np.arange(len(matrix)), np.zeros(len(matrix)), slack)
+    assert weights.min() >= 0
+    gradient = matrix @ (weights @ matrix - target) + 0.1 * weights
+    room = 1.1 * slack * np.abs(matrix @ target).max()
+    assert gradient.min() >= -room
+    assert np.abs(gradient[weights > 0]).max() <= room
+
+
 # --- exchanges -------------------------------------------------------------------------------
 
 
@@ -245,10 +280,13 @@ def test_any_number_of_threads_gives_the_same_bytes(monkeypatch):
 
     def work(cores):
         monkeypatch.setattr(trajectories, "_cores", lambda: cores)
-        few, many = (admitted(kind, matrix, target) for kind in (ProductsKept, RowsKept))
+        kinds = (ProductsKept, RowsAndProducts, RowsKept)
+        few, some, many = (admitted(kind, matrix, target) for kind in kinds)
+        rough = some.estimate(np.arange(len(matrix)), np.zeros(len(matrix)), 1e-3)
         weights = many.estimate(np.arange(len(matrix)), np.zeros(len(matrix)))
         passes = stored.products(np.tile(target, 2)[None])
-        return [a.tobytes() for a in (few._gram, weights, many.proxies(target), passes)]
+        found = (few._gram, some._gram, rough, weights, many.proxies(target), passes)
+        return [a.tobytes() for a in found]
 
     assert work(1) == work(2) == work(3)
 

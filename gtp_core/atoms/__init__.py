@@ -6,6 +6,7 @@ from gtp_core.atoms.capping import CAPS
 from gtp_core.atoms.matrix import ArrayAtoms, Atoms, StoredAtoms, strongest
 from gtp_core.atoms.posing import DEFAULTS, CommonDirection, pose
 from gtp_core.atoms.problem import Cap, Problem, Split, pose_array
+from gtp_core.atoms.sharing import cancellable, together
 
 __all__ = [
     "CAPS",
@@ -19,8 +20,10 @@ __all__ = [
     "Problem",
     "Split",
     "StoredAtoms",
+    "cancellable",
     "pose",
     "pose_array",
     "remove",
     "strongest",
+    "together",
 ]

@@ -86,10 +86,26 @@ class Block:
             sweeps,
         )
 
-    def joined(self, other: "Block") -> "Block":
-        """The rows of both, these first."""
-        pairs = {n: [getattr(self, n), getattr(other, n)] for n in ("rows", "along", "lengths")}
-        return replace(self, **{name: np.concatenate(pair) for name, pair in pairs.items()})
+    def joined(self, other: "Block", space: np.ndarray | None = None) -> "Block":
+        """The rows of both, these first; `space` (m, dim) is where, if these are there already."""
+        if space is None:
+            space = np.empty(
+                (len(self.rows) + len(other.rows), *self.rows.shape[1:]), self.rows.dtype
+            )
+            space[: len(self.rows)] = self.rows
+        space[len(self.rows) :] = other.rows
+        pairs = {n: [getattr(self, n), getattr(other, n)] for n in ("along", "lengths")}
+        joined = {name: np.concatenate(pair) for name, pair in pairs.items()}
+        return replace(self, rows=space, **joined)
+
+    def wide(self, begin: int, end: int) -> np.ndarray:
+        """Atoms begin to end, (end - begin, dim) float32, free of what is removed."""
+        some = self.rows[begin:end].astype(np.float32).reshape(end - begin, len(self.scale), -1)
+        if self.direction is not None:
+            leaning = self.along[begin:end, :, None].astype(np.float32)
+            some -= leaning * self.direction.astype(np.float32)
+        some *= self.scale[:, None].astype(np.float32)
+        return some.reshape(end - begin, -1)
 
     def taken(self, places: np.ndarray) -> "Block":
         """Some of the rows, in this order."""

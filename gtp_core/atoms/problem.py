@@ -80,12 +80,19 @@ class Problem:
     subspaces: Subspaces | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def influence(self) -> np.ndarray:
-        """LESS's influence (n_samples,): the best subtask's, nothing removed."""
+        """LESS's influence (n_samples,): the best subtask's, nothing removed.
+
+        Kept after the first time, but no cached_property: before Python 3.12 its lock belongs to
+        all problems, and those that share their passes would wait for each other for ever.
+        """
         if self.loaded_influence is not None:
             return self.loaded_influence
-        return self.less_atoms.products(self.subtasks).max(axis=1)
+        if "_influence" not in self.__dict__:
+            self.__dict__["_influence"] = self.less_atoms.products(self.subtasks).max(axis=1)
+        kept: np.ndarray = self.__dict__["_influence"]
+        return kept
 
     @cached_property
     def most(self) -> int:

@@ -6,6 +6,7 @@ coordinate descent works on the residual itself: 8,000 atoms of 32,768 numbers a
 their inner products alone would take a minute.
 """
 
+from gtp_core.estimate.gram import RowsAndProducts
 from gtp_core.estimate.products import MOST_PRODUCTS, ProductsKept
 from gtp_core.estimate.rows import RowsKept
 from gtp_core.estimate.solve import non_negative_ridge
@@ -16,6 +17,7 @@ __all__ = [
     "EXACT",
     "MOST_PRODUCTS",
     "ProductsKept",
+    "RowsAndProducts",
     "RowsKept",
     "Working",
     "non_negative_ridge",

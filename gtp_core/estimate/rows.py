@@ -1,13 +1,33 @@
 """Many atoms: only their rows are kept, as they are stored, and descent works on the residual."""
 
+from typing import Protocol
+
 import numpy as np
 
 from gtp_core.atoms import Atoms
+from gtp_core.atoms.block import Block
 from gtp_core.estimate.working import EXACT, JITTER
 
-_SWEEPS = 4  # between two exact residuals
+_SWEEPS = 4  # between two exact gradients
 _MAX_SWEEPS = 400
 _LEAPS = 60  # steps of conjugate gradients at once
+_HEADROOM = 1.5  # of the space taken, so that joining does not copy all rows every time
+
+
+class Among(Protocol):
+    """Some of the atoms met, and their inner products in one form or another."""
+
+    def apply(self, weights: np.ndarray) -> np.ndarray:
+        """Inner products (k,) of every atom with weights @ atoms."""
+        ...
+
+    def descend(self, weights: np.ndarray, penalty: float, slack: float, sweeps: int) -> None:
+        """Lower the objective in place, one weight after another."""
+        ...
+
+    def taken(self, positions: np.ndarray) -> "Among":
+        """Fewer of them."""
+        ...
 
 
 class RowsKept:
@@ -21,6 +41,7 @@ class RowsKept:
         self._atoms, self._target, self._ridge = atoms, target, ridge
         self.index: np.ndarray = np.empty(0, np.int64)
         self._block = atoms.block(self.index)
+        self._space = self._block.rows
         self._product: np.ndarray = np.empty(0)
 
     def admit(self, index: np.ndarray) -> None:
@@ -28,8 +49,17 @@ class RowsKept:
         if len(new):
             block = self._atoms.block(new)
             self._product = np.concatenate([self._product, block.products(self._target)])
-            self._block = self._block.joined(block)
+            self._block = self._block.joined(block, self._room_for(len(new)))
             self.index = np.concatenate([self.index, new])
+
+    def _room_for(self, count: int) -> np.ndarray:
+        """Rows with room behind those there are, which stay where they are."""
+        needed = len(self.index) + count
+        if len(self._space) < needed:
+            larger = np.empty((int(_HEADROOM * needed), self._atoms.dim), self._space.dtype)
+            larger[: len(self.index)] = self._block.rows
+            self._space = larger
+        return self._space[:needed]
 
     def proxies(self, residual: np.ndarray) -> np.ndarray:
         return self._block.products(residual)
@@ -43,70 +73,88 @@ class RowsKept:
 
     def keep(self, places: np.ndarray) -> None:
         self.index, self._block = self.index[places], self._block.taken(places)
-        self._product = self._product[places]
+        self._space, self._product = self._block.rows, self._product[places]
 
     def estimate(self, places: np.ndarray, start: np.ndarray, slack: float = EXACT) -> np.ndarray:
-        """Coordinate descent on the residual, ended by the optimality conditions."""
+        """Coordinate descent and conjugate gradients, ended by the optimality conditions."""
         if len(places) == 0:
             return np.zeros(0)
         weights = np.maximum(start, 0.0)
         floor = JITTER * max(float((self._block.lengths[places] ** 2).mean()), 1e-300)
         penalty = max(self._ridge, floor)
-        least = slack * float(np.abs(self._product[places]).max())
+        product = self._product[places]
+        least = slack * float(np.abs(product).max())
+        among = self._among(places, slack)
         for _ in range(_MAX_SWEEPS // _SWEEPS):
-            residual = self._target - self._block.combine(places, weights)
-            gradient = penalty * weights - self._block.products(residual, places)
-            active = (weights > 0) | (gradient < -least)
-            if not active.any() or np.abs(gradient[active]).max() <= least:
+            gradient = penalty * weights - (product - among.apply(weights))
+            active = np.flatnonzero((weights > 0) | (gradient < -least))
+            if not len(active) or np.abs(gradient[active]).max() <= least:
                 break
-            some = weights[active]
-            self._block.descend(places[active], some, residual, penalty, 0.5 * least, _SWEEPS)
+            some, few = weights[active], among.taken(active)
+            few.descend(some, penalty, 0.5 * least, _SWEEPS)
             weights[active] = some
-            weights = self._leap(places, weights, penalty, 0.5 * least)
+            positive = np.flatnonzero(weights > 0)
+            weights[positive] = _leap(
+                among.taken(positive), product[positive], weights[positive], penalty, 0.5 * least
+            )
         return weights
 
-    def _leap(
-        self, places: np.ndarray, weights: np.ndarray, penalty: float, least: float
-    ) -> np.ndarray:
-        """Towards the free solution on the positive weights, as far as they stay so.
+    def _among(self, places: np.ndarray, slack: float) -> Among:
+        return _Rows(self._block, places, self._target)
 
-        Conjugate gradients (Hestenes, Stiefel 1952): descent alone takes hundreds of sweeps over
-        atoms that resemble each other.
-        """
-        positive = np.flatnonzero(weights > 0)
-        now = weights[positive]
-        free = self._conjugate(places[positive], now, penalty, least)
-        cut = np.maximum(free, 0.0)
-        if (free < 0).any() and self._objective(places[positive], cut, penalty) > self._objective(
-            places[positive], now, penalty
-        ):
-            falling = free < 0
-            share = float((now[falling] / (now[falling] - free[falling])).min())
-            cut = np.maximum(now + share * (free - now), 0.0)
-        moved = weights.copy()
-        moved[positive] = cut
-        return moved
 
-    def _objective(self, places: np.ndarray, weights: np.ndarray, penalty: float) -> float:
-        rest = self._target - self._block.combine(places, weights)
-        return float(rest @ rest + penalty * (weights @ weights))
+class _Rows:
+    """Atoms whose inner products are never written down."""
 
-    def _conjugate(
-        self, places: np.ndarray, weights: np.ndarray, penalty: float, least: float
-    ) -> np.ndarray:
-        residual = self._target - self._block.combine(places, weights)
-        downhill = self._block.products(residual, places) - penalty * weights
-        direction, length = downhill, float(downhill @ downhill)
-        for _ in range(_LEAPS):
-            if len(places) == 0 or np.abs(downhill).max() <= least:
-                break
-            image = self._block.combine(places, direction)
-            curve = float(image @ image + penalty * (direction @ direction))
-            if curve <= 0:
-                break
-            weights = weights + length / curve * direction
-            residual = residual - length / curve * image
-            downhill = self._block.products(residual, places) - penalty * weights
-            before, length = length, float(downhill @ downhill)
-            direction = downhill + length / before * direction
-        return weights
+    def __init__(self, block: Block, places: np.ndarray, target: np.ndarray) -> None:
+        self._block, self._places, self._target = block, places, target
+
+    def apply(self, weights: np.ndarray) -> np.ndarray:
+        return self._block.products(self._block.combine(self._places, weights), self._places)
+
+    def descend(self, weights: np.ndarray, penalty: float, slack: float, sweeps: int) -> None:
+        residual = self._target - self._block.combine(self._places, weights)
+        self._block.descend(self._places, weights, residual, penalty, slack, sweeps)
+
+    def taken(self, positions: np.ndarray) -> "_Rows":
+        return _Rows(self._block, self._places[positions], self._target)
+
+
+def _leap(
+    among: Among, product: np.ndarray, weights: np.ndarray, penalty: float, least: float
+) -> np.ndarray:
+    """Towards the free solution on positive weights, as far as they stay so.
+
+    Descent alone takes hundreds of sweeps over atoms that resemble each other.
+    """
+    free, image = _conjugate(among, product, weights, penalty, least)
+    falling = free < 0
+    if not falling.any():
+        return free
+    cut = np.maximum(free, 0.0)
+    before = weights @ (0.5 * (image + penalty * weights) - product)
+    if cut @ (0.5 * (among.apply(cut) + penalty * cut) - product) > before:
+        share = float((weights[falling] / (weights[falling] - free[falling])).min())
+        cut = np.maximum(weights + share * (free - weights), 0.0)
+    return cut
+
+
+def _conjugate(
+    among: Among, product: np.ndarray, weights: np.ndarray, penalty: float, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Conjugate gradients (Hestenes, Stiefel 1952); also the first weights' inner products."""
+    first = among.apply(weights)
+    downhill = product - first - penalty * weights
+    direction, length = downhill, float(downhill @ downhill)
+    for _ in range(_LEAPS):
+        if len(weights) == 0 or np.abs(downhill).max() <= least:
+            break
+        image = among.apply(direction) + penalty * direction
+        curve = float(direction @ image)
+        if curve <= 0:
+            break
+        weights = weights + length / curve * direction
+        downhill = downhill - length / curve * image
+        before, length = length, float(downhill @ downhill)
+        direction = downhill + length / before * direction
+    return weights, first

@@ -9,9 +9,10 @@ from math import sqrt
 import numpy as np
 import polars as pl
 
-from gtp_core.atoms import Problem
+from gtp_core.atoms import Problem, together
 from gtp_core.catalog import Catalog
-from gtp_core.methods import Settings, select, used_settings
+from gtp_core.methods import Settings, parse_budget, select, used_settings
+from gtp_core.methods.register import OnRound
 from gtp_core.pursuit import Round, Selection, Stop
 from gtp_core.report.identity import telling
 from gtp_core.store import Progress, written_whole
@@ -22,6 +23,7 @@ RANDOM_SEEDS = 10
 MAX_PATH_SHARE = 0.1  # of the pool: where the budget path ends
 MAX_PATH_BUDGET = 1000
 LOW_RELIABILITY = 0.5
+_SIDE_BY_SIDE = 4e9  # bytes of rows that pursuits may keep at a time
 _PLATEAU = 0.97  # of the best held-out match: where more samples stop helping
 
 
@@ -91,14 +93,53 @@ def held_out(
     problem: Problem, budget: str | int, *, method: str, settings: Settings
 ) -> HeldOut | None:
     """Fit on each part of the validation examples, match the other; None without two examples."""
-    if not problem.parts:
+    fitted = together(
+        [part for part, _ in problem.parts],
+        lambda _, part: select(part, budget, method=method, settings=settings),
+        at_once=_at_once(problem, budget),
+    )
+    return _matched(problem, fitted)
+
+
+def choose(
+    problem: Problem,
+    budget: str | int,
+    *,
+    method: str,
+    settings: Settings,
+    on_round: OnRound | None = None,
+) -> tuple[Selection, HeldOut | None]:
+    """What `select` and `held_out` say, for the passes over the atoms of one of them.
+
+    On a large store the selection and the fits of the parts run side by side, and a pass serves
+    them all: the held-out match needs none of its own.
+    """
+    chosen = together(
+        [problem, *(part for part, _ in problem.parts)],
+        lambda i, some: select(
+            some, budget, method=method, settings=settings, on_round=None if i else on_round
+        ),
+        at_once=_at_once(problem, budget),
+    )
+    return chosen[0], _matched(problem, chosen[1:])
+
+
+def _matched(problem: Problem, fitted: Sequence[Selection]) -> HeldOut | None:
+    if not fitted:
         return None
     matches, ceilings = [], []
-    for part, rest in problem.parts:
-        selection = select(part, budget, method=method, settings=settings)
+    for (part, rest), selection in zip(problem.parts, fitted, strict=True):
         matches.append(cosine(combination(part, selection), rest))
         ceilings.append(cosine(part.target, rest))
     return HeldOut(float(np.mean(matches)), float(np.mean(ceilings)), len(matches))
+
+
+def _at_once(problem: Problem, budget: str | int) -> int:
+    """How many pursuits keep their rows in memory side by side."""
+    amount, unit = parse_budget(budget)
+    share = {"": 1.0, "%": len(problem.tokens) / 100, "tok": 1 / max(problem.tokens.mean(), 1)}
+    rows = min(3 * amount * share[unit], problem.atoms.n_samples)
+    return max(1, int(_SIDE_BY_SIDE // (2 * problem.atoms.dim * max(rows, 1))))
 
 
 def path_budgets(n_candidates: int, dim: int, count: int = 24) -> list[int]:
@@ -137,8 +178,7 @@ def budget_path(
 def _path_row(
     problem: Problem, budget: int, method: str, seed: int, settings: Settings
 ) -> dict[str, object]:
-    selection = select(problem, budget, method=method, settings=settings)
-    held = held_out(problem, budget, method=method, settings=settings)
+    selection, held = choose(problem, budget, method=method, settings=settings)
     row: dict[str, object] = {
         "method": method,
         "seed": seed,

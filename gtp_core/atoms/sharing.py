@@ -1,0 +1,170 @@
+"""Several problems over one store, solved side by side: a pass over its gradients serves them all.
+
+Pursuits of the parts of a task's examples ask for passes at about the same time. Each waits until
+all that are still under way have asked; then one pass answers every vector.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Condition
+from typing import TypeVar
+
+import numpy as np
+
+from gtp_core.atoms.matrix import Atoms, StoredAtoms
+from gtp_core.atoms.problem import Problem
+from gtp_core.trajectories import Trajectories
+
+WORTH_SHARING = 2e9  # numbers in all atoms: below, a pass is cheaper than waiting for one
+_Answer = TypeVar("_Answer")
+
+
+def together(
+    problems: Sequence[Problem],
+    work: Callable[[int, Problem], _Answer],
+    *,
+    at_once: int | None = None,
+) -> list[_Answer]:
+    """`work(position, problem)` of every problem, in their order.
+
+    Side by side where a pass over the atoms costs seconds, one after the other elsewhere; the
+    answers are the same bytes either way.
+
+    Args:
+        problems: over the same store.
+        work: asks nothing of other problems.
+        at_once: how many at most, where memory does not hold all of them.
+    """
+    answers: list[_Answer] = []
+    count = at_once or len(problems)
+    for start in range(0, len(problems), max(1, count)):
+        group = problems[start : start + count]
+        trajectories = _shared(group)
+        if trajectories is None or len(group) == 1:
+            answers += [work(start + i, problem) for i, problem in enumerate(group)]
+        else:
+            answers += _side_by_side(trajectories, group, start, work)
+    return answers
+
+
+def _shared(problems: Sequence[Problem]) -> Trajectories | None:
+    """The trajectories that all these problems read, if a pass over them costs seconds."""
+    atoms = [a for problem in problems for a in (problem.atoms, problem.less_atoms)]
+    stored = [a.trajectories for a in atoms if isinstance(a, StoredAtoms)]
+    if len(stored) < len(atoms) or any(t.parts is not stored[0].parts for t in stored):
+        return None
+    if any((t.eta != stored[0].eta).any() for t in stored):
+        return None
+    few = stored[0].n_samples * stored[0].dim <= WORTH_SHARING
+    return None if few else stored[0]
+
+
+def _side_by_side(
+    trajectories: Trajectories,
+    problems: Sequence[Problem],
+    start: int,
+    work: Callable[[int, Problem], _Answer],
+) -> list[_Answer]:
+    meeting = _Meeting(trajectories, len(problems))
+
+    def one(position: int) -> _Answer:
+        try:
+            return work(start + position, _attending(problems[position], meeting))
+        finally:
+            meeting.leave()
+
+    with ThreadPoolExecutor(len(problems)) as pool:
+        return list(pool.map(one, range(len(problems))))
+
+
+def cancellable(problem: Problem, between: Callable[[], None]) -> Problem:
+    """The same problem, whose passes call `between` from time to time.
+
+    It may raise CancelledError: a pursuit then ends with its best round so far, and anything else
+    leaves at once. Only a store's atoms are passed over in parts; atoms in memory take no time.
+    """
+
+    def heard(atoms: Atoms) -> Atoms:
+        if not isinstance(atoms, StoredAtoms):
+            return atoms
+        return replace(atoms, trajectories=replace(atoms.trajectories, between=between))
+
+    return replace(problem, atoms=heard(problem.atoms), less_atoms=heard(problem.less_atoms))
+
+
+def _attending(problem: Problem, meeting: "_Meeting") -> Problem:
+    """The same problem, whose passes are those of the meeting."""
+    atoms, less = problem.atoms, problem.less_atoms
+    assert isinstance(atoms, StoredAtoms)
+    assert isinstance(less, StoredAtoms)
+    shared = _Attended(meeting.trajectories.parts, meeting.trajectories.eta, meeting=meeting)
+    return replace(
+        problem,
+        atoms=replace(atoms, trajectories=shared),
+        less_atoms=replace(less, trajectories=shared),
+    )
+
+
+@dataclass(frozen=True)
+class _Attended(Trajectories):
+    """Trajectories whose passes are shared."""
+
+    meeting: "_Meeting | None" = None
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        assert self.meeting is not None
+        return self.meeting.products(vectors)
+
+
+class _Meeting:
+    """Where those under way wait for each other."""
+
+    def __init__(self, trajectories: Trajectories, n_members: int) -> None:
+        self.trajectories = trajectories
+        self._members = n_members
+        self._all_here = Condition()
+        self._asked: list[_Question] = []
+
+    def products(self, vectors: np.ndarray) -> np.ndarray:
+        """<atom_i, vector_r>, (n_samples, n_vectors), once everybody has asked or left."""
+        question = _Question(np.asarray(vectors))
+        with self._all_here:
+            self._asked.append(question)
+            self._answer()
+            self._all_here.wait_for(lambda: question.done)
+        if question.error is not None:
+            raise question.error
+        assert question.answer is not None
+        return question.answer
+
+    def leave(self) -> None:
+        """This member asks no more, whatever the reason."""
+        with self._all_here:
+            self._members -= 1
+            self._answer()
+
+    def _answer(self) -> None:
+        """One pass for all, if nobody is still to come. The lock is held: all others wait."""
+        if not self._asked or len(self._asked) < self._members:
+            return
+        asked, self._asked = self._asked, []
+        try:
+            found = self.trajectories.products(np.vstack([q.vectors for q in asked]))
+            ends = np.cumsum([len(q.vectors) for q in asked])[:-1]
+            for question, piece in zip(asked, np.split(found, ends, axis=1), strict=True):
+                question.answer = np.ascontiguousarray(piece)
+        except BaseException as error:
+            for question in asked:
+                question.error = error
+        for question in asked:
+            question.done = True
+        self._all_here.notify_all()
+
+
+@dataclass
+class _Question:
+    vectors: np.ndarray
+    answer: np.ndarray | None = None
+    error: BaseException | None = None
+    done: bool = False
