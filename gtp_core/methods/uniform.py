@@ -20,8 +20,8 @@ def even_within(problem: Problem, starts: list[np.ndarray], count: int, ridge: f
 
     That is an as-trained residual 5 % below that of every start; without a ridge it is never above.
     A ridge gives some of the fit away for what holds on examples that were held out: over 15 rows
-    of the demo the match is then at least that of weights dropped in 11, without a ridge in 7, and
-    with a ridge of 1 throughout in 10, but then the residual is above theirs in 4.
+    of the demo the match is at least that of weights dropped in 7 without a ridge, and in 9 with
+    one of 1 throughout, but then the residual is above theirs in 6 (`benchmarks/LOG.md`).
     """
     least = min(as_trained(problem, start) for start in starts)
     for share in _SHARES:

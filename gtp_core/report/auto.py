@@ -14,7 +14,7 @@ from gtp_core.store import Progress
 AUTO = "auto"
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """What `ridge=auto` chooses from: every second one as long as the match rises, beginning with the
-default of 1, then the two beside the best. (All of them take twice as long, most of it at 0.01.)"""
+default of 1, then the two beside the best."""
 
 RANKS = ("none", "pca:512", "pca:256", "pca:128", "pca:64", "pca:32")
 """What `subspace=auto` chooses from, those that a gradient is long enough for."""
