@@ -14,15 +14,15 @@ from gtp_core.catalog import Catalog, open_catalog
 from gtp_core.errors import GTPError, TaskError
 from gtp_core.export import Export
 from gtp_core.figures import Picture, Theme, word
-from gtp_core.methods import Settings, prepare_subspace, select
+from gtp_core.methods import Settings, prepare_subspace
 from gtp_core.pursuit import Selection
 from gtp_core.report import (
     HeldOut,
     Reliability,
     Tuned,
     auto_sentence,
+    choose,
     from_path,
-    held_out,
     path_budgets,
     prepare_path,
     reliability,
@@ -80,7 +80,7 @@ class View:
         if known is not None:
             found = known[0]
         else:
-            found = _selection(self.problem, self.budget, method, self.settings, _key(self))
+            found, _ = _chosen(self.problem, self.budget, method, self.settings, _key(self))
         return self.tuned.noted(found) if self.tuned and method == "gtp" else found
 
     def held_out(self, method: str) -> HeldOut | None:
@@ -90,7 +90,7 @@ class View:
         known = self._prepared(method)
         if known is not None:
             return known[1]
-        return _held_out(self.problem, self.budget, method, self.settings, _key(self))
+        return _chosen(self.problem, self.budget, method, self.settings, _key(self))[1]
 
     def _prepared(self, method: str) -> tuple[Selection, HeldOut | None] | None:
         path = _saved_path(self)
@@ -457,17 +457,10 @@ def _problem(_catalog: Catalog, task: str, direction: Direction, cap: int, diges
 
 
 @st.cache_resource(max_entries=256, show_spinner="Choosing samples")
-def _selection(
+def _chosen(
     _problem: Problem, budget: str, method: str, settings: Settings, key: str
-) -> Selection:
-    return select(_problem, budget, method=method, settings=settings)
-
-
-@st.cache_resource(max_entries=256, show_spinner="Matching held-out examples")
-def _held_out(
-    _problem: Problem, budget: str, method: str, settings: Settings, key: str
-) -> HeldOut | None:
-    return held_out(_problem, budget, method=method, settings=settings)
+) -> tuple[Selection, HeldOut | None]:
+    return choose(_problem, budget, method=method, settings=settings)
 
 
 @st.cache_resource(max_entries=64, show_spinner="Choosing the ridge by held-out match")

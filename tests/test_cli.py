@@ -1,6 +1,7 @@
 """Promises of gtp_core.cli: one JSON document or one sentence, and nothing half-made."""
 
 import json
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from conftest import build_store, edit_manifest
 import gtp_core
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
-from gtp_core.cli import VERBS, main, stores
+from gtp_core.cli import VERBS, choosing, main, stores
 from gtp_core.methods import METHODS, Settings, label, select
 from gtp_core.pursuit import Stop
 from gtp_core.report import save
@@ -142,6 +143,37 @@ def test_select_says_the_same_in_words(gtp, document, folder, tmp_path):
     assert f"residual {answer['residual_weighted']:.4f} weighted" in out
     assert f"held-out match {answer['held_out']['match']:.3f}" in out
     assert Stop[answer["stop"].upper()].value in out
+
+
+def test_ctrl_c_keeps_the_best_round_and_the_run(gtp, folder, tmp_path, monkeypatch):
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(choosing, "_print_round", lambda _: signal.raise_signal(signal.SIGINT))
+    what = (folder, "--task", "maths", "--budget", "20", "--ridge", "0.01")
+    code, out, said = gtp("select", *what, "--workspace", tmp_path, "--json")
+    assert code == 0
+    assert said.startswith("gtp: keeping the best so far")
+    answer = json.loads(out)
+    assert answer["stop"] == "cancelled"
+    assert len(answer["residuals"]) == 1
+    assert answer["n_selected"] > 0
+    assert answer["held_out"] is None
+    assert signal.getsignal(signal.SIGINT) is before
+    code, said, _ = gtp("select", *what, "--workspace", tmp_path)
+    assert code == 0
+    assert "held-out match not known: cancelled" in said
+
+
+def test_a_second_ctrl_c_stops_at_once(gtp, folder, tmp_path, monkeypatch):
+    def twice(_):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(choosing, "_print_round", twice)
+    code, _, complaint = gtp(
+        "select", folder, "--task", "maths", "--budget", "20", "--workspace", tmp_path
+    )
+    assert code == 130
+    assert "interrupted" in complaint
 
 
 def test_a_task_of_one_example_has_no_held_out_match(document, gtp, small_store):

@@ -12,17 +12,18 @@ from typing import Any
 from gtp_core.atoms import POOL, Problem, pose
 from gtp_core.catalog import Catalog
 from gtp_core.cli.common import Answer, ids_in, open_store_of, report_progress, store_argument
+from gtp_core.cli.interrupting import until_interrupted
 from gtp_core.errors import GTPError, MethodError, TaskError
 from gtp_core.methods import IN_SUBSPACES, METHODS, Settings, label, prepare_subspace, select
-from gtp_core.pursuit import Round, Selection
+from gtp_core.pursuit import Round, Selection, Stop
 from gtp_core.report import (
     AUTO,
     GIVEN,
     HeldOut,
     auto_sentence,
+    choose,
     fill_sentence,
     given,
-    held_out,
     read_ids,
     save,
     tuned,
@@ -172,10 +173,11 @@ def _chosen(
         return _tuned(problem, options.budget, method, settings, auto)
     if method in IN_SUBSPACES:
         prepare_subspace(problem, settings, report_progress)
-    selection = select(
-        problem, options.budget, method=method, settings=settings, on_round=_print_round
-    )
-    return problem, selection, held_out(problem, options.budget, method=method, settings=settings)
+    with until_interrupted(problem, _print_round) as (heard, told_round):
+        selection, held = choose(
+            heard, options.budget, method=method, settings=settings, on_round=told_round
+        )
+    return problem, selection, held
 
 
 def _tuned(
@@ -237,7 +239,7 @@ def _lines(answer: dict[str, Any], selection: Selection) -> list[str]:
         f"chosen {answer['n_selected']:,} of budget {answer['budget']} "
         f"({answer['n_filled']:,} filled)",
         residuals,
-        f"held-out match {_match(answer['held_out'])}",
+        f"held-out match {_match(answer['held_out'], answer['stop'])}",
     ]
     if "groups" in settings:
         lines.append(fill_sentence(selection))
@@ -246,7 +248,9 @@ def _lines(answer: dict[str, Any], selection: Selection) -> list[str]:
     return [*lines, f"{selection.stop} ({answer['seconds']:.2f} s)"]
 
 
-def _match(held: dict[str, Any] | None) -> str:
+def _match(held: dict[str, Any] | None, stop: str) -> str:
+    if not held and stop == Stop.CANCELLED.name.lower():
+        return "not known: cancelled"
     if not held:
         return "not known: the task has fewer than two examples"
     return f"{held['match']:.3f} of a ceiling of {held['ceiling']:.3f} over {held['splits']} fits"

@@ -112,7 +112,7 @@ def choose(
     """What `select` and `held_out` say, for the passes over the atoms of one of them.
 
     On a large store the selection and the fits of the parts run side by side, and a pass serves
-    them all: the held-out match needs none of its own.
+    them all: the held-out match needs none of its own. Of what was cancelled nothing is held out.
     """
     chosen = together(
         [problem, *(part for part, _ in problem.parts)],
@@ -121,6 +121,8 @@ def choose(
         ),
         at_once=_at_once(problem, budget),
     )
+    if chosen[0].stop is Stop.CANCELLED:
+        return chosen[0], None
     return chosen[0], _matched(problem, chosen[1:])
 
 
