@@ -5,8 +5,9 @@
 
 The store is loaded into a catalog of its own, which is thrown away, so nothing that an earlier run
 has kept makes a stage look cheaper. Loops are compiled before the clock starts, on a store of a
-few hundred rows. Memory is the highest anonymous resident memory of the process while the stage
-ran (RssAnon, sampled every 5 ms): what it needs beside the page cache, earlier stages' included.
+few hundred rows. CPU seconds are of all threads, and what to read when the machine is shared.
+Memory is the highest anonymous resident memory of the process while the stage ran (RssAnon, sampled
+every 5 ms): what it needs beside the page cache, earlier stages' included.
 
 The last column is the order of multiplications, with n samples of D numbers (all checkpoints), s
 subtasks, e validation examples, budget k, and R directions in each of T checkpoints' subspaces. A
@@ -58,16 +59,18 @@ COSTS = {
     "gtp-hierarchical": "as gtp in every part of 20,000, and once among the winners",
 }
 """Multiplications of every method, as an order."""
+HEAD = "| stage | seconds | CPU, s | peak memory, MiB | found | multiplications |"
 _SAMPLE_SECONDS = 0.005
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds, and the peak of anonymous resident memory in bytes."""
+    """Wall seconds, the peak of anonymous resident memory in bytes, CPU seconds of all threads."""
 
     seconds: float
     peak: int
+    busy: float = 0.0
 
 
 def measured(work: Callable[[], Answer]) -> tuple[Answer, Cost]:
@@ -80,15 +83,15 @@ def measured(work: Callable[[], Answer]) -> tuple[Answer, Cost]:
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     try:
         answer = work()
-        seconds = time.perf_counter() - start
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
         highest[0] = max(highest[0], anonymous_memory())
     finally:
         done.set()
         watcher.join()
-    return answer, Cost(seconds, highest[0])
+    return answer, Cost(seconds, highest[0], busy)
 
 
 def anonymous_memory() -> int:
@@ -169,9 +172,9 @@ def row(name: str, order: str, work: Callable[[], Answer]) -> tuple[str, Answer 
     try:
         answer, cost = measured(work)
     except GTPError as error:
-        return f"| {name} | - | - | {error} | {order} |", None
-    found = _words(answer)
-    return f"| {name} | {cost.seconds:.3f} | {cost.peak / _MIB:,.0f} | {found} | {order} |", answer
+        return f"| {name} | - | - | - | {error} | {order} |", None
+    found, times = _words(answer), f"{cost.seconds:.3f} | {cost.busy:.3f}"
+    return f"| {name} | {times} | {cost.peak / _MIB:,.0f} | {found} | {order} |", answer
 
 
 def _words(answer: object) -> str:
@@ -195,7 +198,7 @@ def table(
         f"{store.n_samples:,} samples x {len(store.checkpoints)} checkpoints x {store.dim:,} "
         f"({store.store_id}), budget {budget}\n"
     )
-    yield "| stage | seconds | peak memory, MiB | found | multiplications |\n|---|---|---|---|---|"
+    yield HEAD + "\n" + "|---" * HEAD.count(" | ") + "|---|"
     yield row("open the store", "1 a part", lambda: open_store(folder))[0]
     with tempfile.TemporaryDirectory() as workspace:
         line, catalog = row(

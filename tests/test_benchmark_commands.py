@@ -86,12 +86,15 @@ def test_an_extrapolation_is_called_one():
     told = omp_ratio.reached("x", sizes, ratios)
     assert "extrapolated and not measured" in told
     assert "samples**1.00 * dim**0.50 * budget**-1.00 (within 0%)" in told
+    scattered = np.vstack([sizes, sizes])
+    told = omp_ratio.reached("x", scattered, np.concatenate([ratios, 2 * ratios]))
+    assert "none is extrapolated" in told
 
 
 def test_every_method_has_a_cost(store):
     assert set(stages.COSTS) == set(METHODS)
     (line,) = (row for row in stages.table(store.folder, "2%", None, ["gtp"], 0, 8) if "fit" in row)
-    assert line.count("|") == 6
+    assert line.count("|") == 7
     assert "energy" in line
 
 
