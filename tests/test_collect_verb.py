@@ -168,6 +168,13 @@ def test_the_projection_error_is_measured(collected):
     assert 0 < error["rms"] < 4 * error["expected"]
 
 
+def test_the_health_card_tells_the_projection_error(collected, tmp_path, capsys):
+    error = open_store(collected).manifest.producer["projection_error"]
+    assert main(["inspect", str(collected), "--workspace", str(tmp_path)]) == 0
+    told = f"[!] Projection: influences at 32 numbers rank {error['samples']} samples as those at"
+    assert f"{told} 512 do with a correlation of {error['spearman']:.2f}" in capsys.readouterr().out
+
+
 def test_the_warm_up_leaves_checkpoints_with_their_step_sizes(collected):
     store = open_store(collected)
     assert [c.step for c in store.checkpoints] == [2, 4]
@@ -215,7 +222,7 @@ def run_and_kill(arguments, folder, *, after):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 150
         while not after(folder) and process.poll() is None and time.monotonic() < until:
             time.sleep(0.002)
         was_running = process.poll() is None

@@ -240,7 +240,7 @@ def _laid_out(
             for at, line in enumerate(records[start : start + part_rows])
         ]
         lengths = [len(template.encode(record.content)) for record in found]
-        table = sample_table(found).with_columns(n_tokens=pl.Series(lengths, dtype=pl.Int32))
+        table = sample_table(found, lengths)
         name = f"part-{len(parts):05d}"
         write_table(folder / "samples" / f"{name}.parquet", table)
         parts[name] = sum(lengths)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from gtp_core.collect.checkpoints import checkpoints_digest
 from gtp_core.collect.pool import Record, in_parts, pool_digest, read_records, sample_table
 from gtp_core.collect.settings import CollectSettings
@@ -140,7 +138,7 @@ def lay_out(
                 break
             _check_ids(part, seen)
             lengths = [len(template.encode(record.content)) for record in part]
-            table = sample_table(part).with_columns(n_tokens=pl.Series(lengths, dtype=pl.Int32))
+            table = sample_table(part, lengths)
             name = f"part-{number:05d}"
             write_table(folder / "samples" / f"{name}.parquet", table)
             parts[name] = [len(part), sum(lengths)]

@@ -70,11 +70,14 @@ def parse(row: Any, line: str, *, path: Path, number: int) -> Record:
     return Record(name, source, subtask, prompt, completion, line, content)
 
 
-def sample_table(records: list[Record]) -> pl.DataFrame:
-    """Records as a table: the columns of a store's samples but n_tokens."""
-    columns = [column for column in SAMPLE_COLUMNS if column != "n_tokens"]
-    rows = [(r.id, r.source, r.prompt, r.completion, r.line) for r in records]
-    return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+def sample_table(records: list[Record], lengths: list[int]) -> pl.DataFrame:
+    """Records, and how many tokens each has, as the columns of a store's samples."""
+    rows = [
+        (r.id, r.source, r.prompt, r.completion, length, r.line)
+        for r, length in zip(records, lengths, strict=True)
+    ]
+    schema = dict.fromkeys(SAMPLE_COLUMNS, pl.String) | {"n_tokens": pl.Int32}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def example_table(records: list[Record]) -> pl.DataFrame:

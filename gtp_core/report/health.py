@@ -12,6 +12,7 @@ from gtp_core.errors import TaskError
 from gtp_core.report.quality import LOW_RELIABILITY, Reliability, reliability
 from gtp_core.store import all_files
 
+_FAITHFUL = 0.9  # rank correlation of influences below which a larger projection pays
 _COHERENT = 0.3  # mean cosine of two samples above which a common direction dominates
 
 
@@ -85,6 +86,7 @@ def task_reliability(catalog: Catalog, task: str) -> Reliability | None:
 def checks(facts: dict[str, Any]) -> list[Check]:
     """What to worry about in a store, from its facts."""
     found = [_invalid_check(facts), _coherence_check(facts)]
+    found += _projection_check(facts)
     found += [_task_check(task) for task in facts["tasks"]]
     if not facts["tasks"]:
         found.append(Check("problem", "No validation task: collect one, or nothing can be chosen."))
@@ -124,6 +126,20 @@ def _coherence_check(facts: dict[str, Any]) -> Check:
         f"Coherence {worst:.2f}: two samples share much of their direction, as Adam's momentum "
         "makes them. Keep the common direction removed.",
     )
+
+
+def _projection_check(facts: dict[str, Any]) -> list[Check]:
+    """What collecting measured of the projection's error; nothing where it was not measured."""
+    error = facts["producer"].get("projection_error")
+    if not error:
+        return []
+    text = (
+        f"Projection: influences at {error['dim']:,} numbers rank {error['samples']:,} samples as "
+        f"those at {error['against']:,} do with a correlation of {error['spearman']:.2f}"
+    )
+    if error["spearman"] >= _FAITHFUL:
+        return [Check("ok", f"{text}.")]
+    return [Check("warning", f"{text}; a larger --dim would keep more.")]
 
 
 def _task_check(task: dict[str, Any]) -> Check:
