@@ -211,6 +211,17 @@ def test_a_limit_is_a_limit(given, tmp_path):
     assert [part.rows for part in store.manifest.parts] == [8, 1]
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_half_precision_changes_rows_only_a_little(given, collected, tmp_path, dtype):
+    assert main([*given, "--out", str(tmp_path / "s"), "--dtype", dtype]) == 0
+    one, other = open_store(collected), open_store(tmp_path / "s")
+    for part in range(3):
+        rows = [store.part_rows(part, 0)[0].astype(np.float64) for store in (one, other)]
+        cosines = (rows[0] * rows[1]).sum(axis=1)
+        assert np.median(cosines) > 0.98
+    assert other.manifest.invalid == one.manifest.invalid
+
+
 # --- killed and resumed ----------------------------------------------------------------------
 
 

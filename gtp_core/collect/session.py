@@ -1,6 +1,5 @@
 """One `collect` command from beginning to end: plan, warm-up, gradients, manifest; resumable."""
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gtp_core.collect import adding
 from gtp_core.collect import plan as plans
 from gtp_core.collect.checkpoints import (
     AdapterState,
@@ -48,7 +48,7 @@ from gtp_core.collect.training import shapes_of, trained, warmed_up
 from gtp_core.collect.work import Collection, Progress, RowMaker
 from gtp_core.collect.world import World
 from gtp_core.errors import CollectError
-from gtp_core.store import Manifest, Store, open_store
+from gtp_core.store import Manifest, open_store
 from gtp_core.store.append import clear_temporaries
 from gtp_core.store.manifest import MANIFEST
 
@@ -83,7 +83,7 @@ class Session:
         self._say = say
         self._progress = progress
         self.world = World(request.told.get("device", "auto"))
-        self._base = self._found_store() if request.append else None
+        self._base = adding.base_store(request.folder) if request.append else None
         self.settings = self._settings()
         self._tokenizer = load_tokenizer(request.sources.model)
         self._template = Template(
@@ -142,16 +142,6 @@ class Session:
         check_settings(found)
         return found
 
-    def _found_store(self) -> Store:
-        store = open_store(self.folder)
-        if store.manifest.producer.get("name") != PRODUCER["name"]:
-            raise CollectError(
-                f"{self.folder} was not made by collect but by "
-                f"{store.manifest.producer.get('name')!r}, so nothing can be added in the same "
-                "way. Collect into another folder."
-            )
-        return store
-
     # --- what is there ----------------------------------------------------------------------
 
     def _is_done(self) -> bool:
@@ -167,7 +157,7 @@ class Session:
         digests = plans.digests_of(self._sources, self._template)
         said = store.manifest.producer.get("digests", {})
         if self._base:
-            return _is_in(digests, said)
+            return adding.is_in(digests, said)
         found = {
             **said,
             "pool": next(iter(said.get("pool", [])), None),
@@ -192,7 +182,7 @@ class Session:
             return
         taken: frozenset[str] = frozenset()
         if self._base:
-            self._check_base(digests)
+            adding.check_same_store(self._base, digests, self.settings)
             taken = frozenset(self._base.samples().select("sample_id").collect()["sample_id"])
         # Before there is a plan: what does not fit can be mended and is no other collection then.
         if self._sources.checkpoints:
@@ -211,21 +201,6 @@ class Session:
         write_tasks(self.folder, tasks, self._template)
         base = self._base.digest if self._base else ""
         plans.save_plan(self.folder, Plan(settings, digests, parts, base))
-
-    def _check_base(self, digests: Mapping[str, Any]) -> None:
-        """Refuse to add to a store what was made otherwise than its rows."""
-        assert self._base
-        producer, what = self._base.manifest.producer, "the store"
-        wanted = {name: digests[name] for name in ("model", "template", "checkpoints")}
-        plans.check_same(wanted, producer.get("digests", {}), folder=self.folder, what=what)
-        meaning = self.settings.meaning()
-        plans.check_same(meaning, producer.get("settings", {}), folder=self.folder, what=what)
-        twice = next((n for n in digests["tasks"] if n in self._base.task_names), None)
-        if twice:
-            raise CollectError(
-                f"task {twice} is in {self.folder} already; a task is added once. "
-                "Give it another name, or collect into another folder."
-            )
 
     # --- what remains -----------------------------------------------------------------------
 
@@ -348,12 +323,8 @@ class Session:
     def _head(self, collection: Collection, plan: Plan) -> Manifest:
         """The manifest that the new parts and tasks are added to."""
         if self._base:
-            manifest = self._base.manifest
-            self._check_rows(collection, manifest)
-            said = manifest.producer["digests"]
-            pool = [*said["pool"], *([plan.digests["pool"]] if self._sources.pool else [])]
-            digests = {**said, "pool": pool, "tasks": {**said["tasks"], **plan.digests["tasks"]}}
-            return replace(manifest, producer={**manifest.producer, "digests": digests})
+            digests = plan.digests if self._sources.pool else {**plan.digests, "pool": None}
+            return adding.head(self._base, collection, digests)
         producer = {
             **PRODUCER,
             "libraries": libraries(),
@@ -367,27 +338,6 @@ class Session:
             model_id=self._sources.model_id,
             producer=producer,
         )
-
-    def _check_rows(self, collection: Collection, manifest: Manifest) -> None:
-        checkpoints = [vars(state.checkpoint) for state in collection.states]
-        wanted = {
-            "projection": collection.maker.projections[0].document(),
-            "checkpoints": checkpoints,
-        }
-        found = {
-            "projection": manifest.projection,
-            "checkpoints": [vars(checkpoint) for checkpoint in manifest.checkpoints],
-        }
-        plans.check_same(wanted, found, folder=self.folder, what="the store")
-
-
-def _is_in(digests: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    """Whether all that is to be added has been added already."""
-    same = all(said.get("tasks", {}).get(n) == d for n, d in digests["tasks"].items())
-    return same and digests["pool"] in [_NOTHING, *said.get("pool", [])]
-
-
-_NOTHING = hashlib.sha256().hexdigest()
 
 
 def _folders(given: Sequence[Path]) -> list[Path]:
