@@ -402,7 +402,6 @@ def facts(catalog: Catalog) -> dict[str, Any]:
 
 def passport(known: dict[str, Any]) -> list[dict[str, str]]:
     """Who made a store and how, one line each."""
-    projection = known["projection"]
     lines = {
         "store": known["store_id"],
         "samples": f"{known['n_samples']:,}",
@@ -410,11 +409,24 @@ def passport(known: dict[str, Any]) -> list[dict[str, str]]:
         "model": str(known["model"].get("id", "not said")),
         "adapter": str(known["model"].get("adapter", "not said")),
         "gradients": "{samples} (samples), {tasks} (tasks)".format_map(known["gradients"]),
-        "projection": f"{projection.get('type')}, seed {projection.get('seed')}, "
-        f"{projection.get('input_dim')} to {projection.get('dim')}",
-        "producer": f"{known['producer'].get('name')} {known['producer'].get('version')}",
+        "projection": _projection(known["projection"]),
+        "producer": " ".join(
+            str(known["producer"][word])
+            for word in ("name", "version")
+            if known["producer"].get(word) is not None
+        ),
     }
     return [{"": name, "value": value} for name, value in lines.items()]
+
+
+def _projection(known: dict[str, Any]) -> str:
+    """From how many numbers to how many, and how; what nobody said is left out."""
+    said = {word: known.get(word) for word in ("type", "seed", "input_dim", "dim")}
+    parts = [str(said["type"])] if said["type"] else ["not said"]
+    if said["seed"] is not None:
+        parts.append(f"seed {said['seed']}")
+    source = f"{said['input_dim']:,} to " if said["input_dim"] else "to "
+    return ", ".join([*parts, f"{source}{said['dim']:,}"])
 
 
 def preview(export: Export, kind: str) -> None:

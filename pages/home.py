@@ -31,11 +31,9 @@ def import_form() -> None:
         kind = left.selectbox("Format", list(IMPORTERS), key="import-format", help=labels)
         source = middle.text_input("Folder of the source, which is only read", key="import-source")
         out = right.text_input("Folder of the store to make", key="import-out")
-        st.caption("What the source does not say; leave the rest empty. Lists: one entry a line.")
-        columns, told = st.columns(3), {}
-        for at, (name, words) in enumerate(options().items()):
-            draw = columns[at % 3].text_area if takes_several(name) else columns[at % 3].text_input
-            told[name] = draw(name.replace("_", " "), key=f"import-{name}", help=words)
+        with st.expander("What the source does not say", icon=":material/edit_note:"):
+            st.caption("Leave the rest empty: what is missing is asked for. Lists: one a line.")
+            told = declared()
         looked = st.form_submit_button("Look, and write nothing", icon=":material/visibility:")
     asked = (kind, source, out, told)
     if looked:
@@ -45,6 +43,20 @@ def import_form() -> None:
             _write(survey(kind, source, asked_from(told)), out)
         except GTPError as error:  # the rest of the page is about another store and goes on
             st.error(_frame.plain(str(error)), icon=":material/error:")
+
+
+def declared() -> dict[str, str]:
+    """A field for everything that an importer may have to be told; lists have the tall ones."""
+    told = {}
+    for tall in (False, True):
+        columns = st.columns(3)
+        names = [name for name in options() if takes_several(name) is tall]
+        for at, name in enumerate(names):
+            place = columns[at % 3]
+            draw = place.text_area if tall else place.text_input
+            label = name.replace("_", " ").capitalize()
+            told[name] = draw(label, key=f"import-{name}", help=options()[name])
+    return told
 
 
 def _write(plan: Plan, out: str) -> None:

@@ -9,12 +9,14 @@ import polars as pl
 import pytest
 
 pytest.importorskip("playwright.sync_api")
+from foreign import make_arrays
 from playwright.sync_api import expect
 
 from browser.conftest import PATIENCE, ROOT, environment_of, running
 from gtp_core.atoms import pose
 from gtp_core.methods import Settings, select
 from gtp_core.report import held_out, path_budgets
+from gtp_core.store import open_store
 
 OVERVIEW, LAB, STORE, EXPORT = (
     "Is this selection good?",
@@ -254,6 +256,39 @@ def test_the_file_and_its_receipt_are_what_they_say(visit, core, tmp_path):
     pool = core.store.samples().collect()
     rows = pool.filter(pl.col("sample_id").is_in(receipt["sample_ids"]))
     assert set(content.decode().splitlines()) == set(rows["record"])
+
+
+# --- stores of other tools -------------------------------------------------------------------
+
+
+def test_a_store_of_another_tool_is_looked_at_then_written_and_opened(visit, tmp_path):
+    source = make_arrays(tmp_path)
+    out = tmp_path / "imported"
+    visitor = visit("/home")
+    page = visitor.page
+    page.get_by_text("Import a store that another tool made").click()
+    form = page.get_by_test_id("stForm").filter(has=page.get_by_text("Format", exact=True))
+    form.get_by_role("combobox").first.click()
+    page.get_by_role("option", name="arrays").click()
+    form.get_by_label("Folder of the source, which is only read").fill(str(source.folder))
+    form.get_by_label("Folder of the store to make").fill(str(out))
+    look = form.get_by_role("button", name="Look, and write nothing")
+    look.click()
+    visitor.settle()
+    said = page.get_by_test_id("stAlert")
+    expect(said).to_contain_text("step", timeout=PATIENCE)  # nobody says the step sizes
+    form.get_by_text("What the source does not say").click()
+    form.get_by_role("textbox", name="Step size").fill("\n".join(source.asked.step_size))
+    look.click()
+    main = page.get_by_test_id("stMain")
+    expect(main).to_contain_text("20 samples", timeout=PATIENCE)
+    assert not out.exists()
+    page.get_by_role("button", name="Write the store").click()
+    expect(page).to_have_url(re.compile("store=.*imported"), timeout=PATIENCE)
+    visitor.settle()
+    assert open_store(out).n_samples == 20
+    expect(page.get_by_label("Folder of a gradient store")).to_have_value(str(out))
+    expect(main).to_contain_text("Declared by the user")
 
 
 # --- the demo --------------------------------------------------------------------------------
