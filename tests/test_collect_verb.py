@@ -287,6 +287,16 @@ def test_it_refuses_to_go_on_with_anything_else(given, tmp_path, model_folder, m
     refused(capsys, [*same, "--dim", "33"], "finished store", "another dim")
 
 
+def test_files_that_no_plan_vouches_for_are_made_again(given, collected, tmp_path):
+    folder = tmp_path / "store"
+    shutil.copytree(collected, folder)
+    (folder / "manifest.json").unlink()
+    wrong = folder / "gradients" / "step-00002" / "part-00000.safetensors"
+    wrong.write_bytes((folder / "gradients/step-00004/part-00000.safetensors").read_bytes())
+    assert main([*given, "--out", str(folder)]) == 0
+    assert contents(folder) == contents(collected)
+
+
 # --- more of it ------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,17 @@ def _check_ids(part: list[Record], seen: set[str]) -> None:
                 "Rename the sample, or leave it out."
             )
         seen.add(record.id)
+
+
+def clear_stale(folder: Path, parts: Sequence[str], tasks: Sequence[str], *, warmup: bool) -> None:
+    """Remove gradients that no plan vouches for, so that they are never taken for new ones."""
+    patterns = [f"gradients/*/{name}.safetensors" for name in parts]
+    patterns += [f"tasks/{name}/*.safetensors" for name in tasks]
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            path.unlink()
+    if warmup:
+        shutil.rmtree(folder / "warmup", ignore_errors=True)
 
 
 def save_plan(folder: Path, plan: Plan) -> None:

@@ -199,6 +199,7 @@ class Session:
             taken=taken,
         )
         write_tasks(self.folder, tasks, self._template)
+        plans.clear_stale(self.folder, [*parts], [*tasks], warmup=self._base is None)
         base = self._base.digest if self._base else ""
         plans.save_plan(self.folder, Plan(settings, digests, parts, base))
 
