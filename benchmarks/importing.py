@@ -26,6 +26,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.importers import Asked, import_store, survey
 from gtp_core.store import Store
@@ -96,6 +97,16 @@ def bergson(path: Path, work: Path) -> Iterator[Row]:
     yield "bergson bbh, every cosine", found, cosines
 
 
+def ranked_raw(store: Store, task: str, told: np.ndarray, work: Path) -> tuple[np.ndarray, ...]:
+    """What top-k ranks by with `--gradients raw`, and the producer's mean, each by its largest."""
+    with closing(open_catalog(store, workspace=work / "raw")) as catalog:
+        problem = pose(catalog, task, gradients="raw")
+    groups = store.examples(task)["subtask"].to_numpy()
+    names = dict.fromkeys(groups.tolist())
+    wanted = np.max([told[:, groups == name].mean(axis=1) for name in names], axis=0)
+    return problem.influence / np.abs(problem.influence).max(), wanted / np.abs(wanted).max()
+
+
 def trak(path: Path, work: Path) -> Iterator[Row]:
     """TRAK's scores: products of the stored rows, lengths included."""
     common = path / "common"
@@ -106,6 +117,7 @@ def trak(path: Path, work: Path) -> Iterator[Row]:
     store = import_store(survey("trak", path / "trak" / "store", asked), work / "trak")
     told = pl.read_csv(path / "trak" / "truth" / "trak_scores_bbh.csv").to_numpy()
     yield "TRAK bbh, products", products(store, "bbh"), told
+    yield "TRAK bbh, top-k of raw", *ranked_raw(store, "bbh", told, work)
 
 
 def dattri(path: Path, work: Path) -> Iterator[Row]:
@@ -121,6 +133,7 @@ def dattri(path: Path, work: Path) -> Iterator[Row]:
         store = import_store(plan, work / f"dattri-{kind}")
         told = pl.read_csv(truth / f"dattri_logra_{kind}_bbh.csv").to_numpy()
         yield f"dattri bbh {kind}, products", products(store, "bbh"), told
+        yield f"dattri bbh {kind}, top-k of raw", *ranked_raw(store, "bbh", told, work)
 
 
 def agreement(path: Path, work: Path) -> list[dict[str, object]]:

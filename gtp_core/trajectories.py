@@ -134,11 +134,13 @@ class Trajectories:
         parts: per checkpoint, the unit rows of each part, float16.
         eta: (n_checkpoints,) step-size weights that sum to one.
         between: called before every part of a pass; may raise CancelledError.
+        lengths: per checkpoint, a factor on each row of each part, or None where rows are unit.
     """
 
     parts: tuple[tuple[np.ndarray, ...], ...]
     eta: np.ndarray
     between: Callable[[], None] | None = None
+    lengths: tuple[tuple[np.ndarray, ...], ...] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -153,14 +155,18 @@ class Trajectories:
         """<atom_i, vector_r> for every sample: (n_samples, n_vectors) float32. One pass."""
         total = np.zeros((self.n_samples, len(vectors)), np.float32)
         piece = np.empty_like(total)
-        for rows_of_parts, vector in zip(self.parts, self._by_checkpoint(vectors), strict=True):
+        split = self._by_checkpoint(vectors)
+        for t, (rows_of_parts, vector) in enumerate(zip(self.parts, split, strict=True)):
             start = 0
             for number, rows in enumerate(rows_of_parts):
                 if self.between:
                     self.between()
                 for coming in rows_of_parts[number + 1 : number + 1 + _AHEAD]:
                     _will_need(coming)
-                products(rows, vector, out=piece[start : start + len(rows)])
+                here = piece[start : start + len(rows)]
+                products(rows, vector, out=here)
+                if self.lengths:
+                    here *= self.lengths[t][number][:, None]
                 start += len(rows)
             total += piece
         return total
@@ -171,7 +177,18 @@ class Trajectories:
         return self.stored_rows(index).astype(np.float32) * scale
 
     def stored_rows(self, index: np.ndarray) -> np.ndarray:
-        """The unit rows (len(index), dim) float16 of these samples, checkpoints side by side."""
+        """These samples' rows (len(index), dim), checkpoints side by side.
+
+        Unit rows float16 as the store has them; float32 where each has a length of its own.
+        """
+        found = self._unit_rows(index)
+        if self.lengths is None:
+            return found
+        own = np.stack([np.concatenate(parts)[index] for parts in self.lengths], axis=1)
+        wide = found.reshape(*own.shape, -1) * own[:, :, None].astype(np.float32)
+        return np.ascontiguousarray(wide.reshape(found.shape), np.float32)
+
+    def _unit_rows(self, index: np.ndarray) -> np.ndarray:
         width = self.parts[0][0].shape[1]
         out = np.empty((len(index), self.dim), np.float16)
         starts = np.cumsum([0] + [len(rows) for rows in self.parts[0]])
@@ -189,16 +206,29 @@ class Trajectories:
         return [np.sqrt(eta) * piece for eta, piece in zip(self.eta, pieces, strict=True)]
 
 
-def open_trajectories(store: Store, factors: Mapping[str, float] | None = None) -> Trajectories:
+def open_trajectories(
+    store: Store, factors: Mapping[str, float] | None = None, *, raw: bool = False
+) -> Trajectories:
     """The trajectories of a store's samples, its checkpoints weighed anew by `factors`.
 
-    Nothing is read yet.
+    No gradient is read yet. With `raw` every row has the length its gradient had, all divided by
+    one number that makes the mean squared length of a trajectory 1, so that a ridge means the same.
     """
     parts = tuple(
         tuple(store.part_rows(p, c)[0] for p in range(len(store.manifest.parts)))
         for c in range(len(store.checkpoints))
     )
-    return Trajectories(parts, step_weights(store.checkpoints, factors))
+    eta = step_weights(store.checkpoints, factors)
+    return Trajectories(parts, eta, lengths=_lengths(store, eta) if raw else None)
+
+
+def _lengths(store: Store, eta: np.ndarray) -> tuple[tuple[np.ndarray, ...], ...]:
+    """Norms as factors, by checkpoint and part; 0 for a row that is invalid anywhere."""
+    norms = store.norms().astype(np.float64)
+    norms[~valid_rows(norms)] = 0.0
+    norms /= np.sqrt(max((norms**2 @ eta)[norms.any(axis=1)].mean(), 1e-300))
+    edges = np.cumsum([part.rows for part in store.manifest.parts])[:-1]
+    return tuple(tuple(np.split(column.astype(np.float32), edges)) for column in norms.T)
 
 
 @dataclass(frozen=True)
@@ -223,9 +253,9 @@ class TaskTrajectories:
 
 
 def open_task(
-    store: Store, task: str, factors: Mapping[str, float] | None = None
+    store: Store, task: str, factors: Mapping[str, float] | None = None, *, raw: bool = False
 ) -> TaskTrajectories:
-    """Read a task's examples, the checkpoints weighed anew by `factors`.
+    """Read a task's examples, the checkpoints weighed anew by `factors`; `raw` as for samples.
 
     Raises:
         TaskError: the store has no such task, or no example of it has a usable gradient.
@@ -246,6 +276,10 @@ def open_task(
             for e, (unit, _) in zip(eta, read, strict=True)
         ]
     )
+    if raw:
+        own = norms[valid].astype(np.float64)
+        own /= np.sqrt((own**2 @ eta).mean())
+        rows *= np.repeat(own, rows.shape[1] // len(eta), axis=1)
     kept = [name for name, ok in zip(names, valid, strict=True) if ok]
     subtasks = tuple(dict.fromkeys(kept))
     subtask = np.array([subtasks.index(name) for name in kept])

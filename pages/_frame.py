@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
 
@@ -43,8 +43,6 @@ _DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
 _CAPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _SUBSPACES = ("none", "pca:64", "pca:128", "pca:256")
 _RIDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-
-Direction = Literal["kept", "removed"]
 
 
 @dataclass(frozen=True)
@@ -160,8 +158,8 @@ def header() -> View:
         names = catalog.store.task_names
         _address.seed("task", names, names[0])
         task = left.selectbox("Validation task", names, key="task")
-        settings, direction, cap, auto = _settings(right)
-        problem = _problem(catalog, task, direction, cap, _digest(catalog))
+        settings, posed, auto = _settings(right)
+        problem = _problem(catalog, task, posed, _digest(catalog))
         n_candidates = problem.most
         budget = _budget(middle, problem, n_candidates)
         _fit_subspace(problem, settings)
@@ -192,8 +190,8 @@ def _budget(place: Any, problem: Problem, n_candidates: int) -> str:
     return exact or str(slid)
 
 
-def _settings(place: Any) -> tuple[Settings, Direction, int, bool]:
-    """The settings, what is done with the common direction, a cap, and whether auto decides."""
+def _settings(place: Any) -> tuple[Settings, dict[str, Any], bool]:
+    """The settings, how the problem is posed, and whether auto decides about the ridge."""
     _address.seed("exact", None, "")
     _address.seed("ridge", _RIDGES, Settings.ridge)
     with place.popover("Settings", icon=":material/settings:", width="stretch"):
@@ -221,6 +219,12 @@ def _settings(place: Any) -> tuple[Settings, Direction, int, bool]:
             ["removed", "kept"],
             "direction",
             about="What all samples share says nothing about which of them to choose.",
+        )
+        gradients = choice(
+            "Gradients",
+            ["unit", "raw"],
+            "gradients",
+            about="unit: only directions count, as in LESS. raw: their lengths too, as in TRAK.",
         )
         fill = choice(
             "When fewer samples explain the target",
@@ -256,9 +260,10 @@ def _settings(place: Any) -> tuple[Settings, Direction, int, bool]:
             key="subspace",
             help="Pursue in each checkpoint's principal directions; it ends in full dimension.",
         )
-    kept: Direction = "kept" if direction == "kept" else "removed"
+    posed: dict[str, Any] = {"common_direction": direction, "gradients": gradients}
+    posed["caps"] = {"source": int(cap)} if cap else {}
     chosen = replace(Settings(), ridge=float(ridge), fill=fill, weights=weights, subspace=subspace)
-    return replace(chosen, subtasks=subtasks), kept, int(cap), auto == "auto"
+    return replace(chosen, subtasks=subtasks), posed, auto == "auto"
 
 
 def _fit_subspace(problem: Problem, settings: Settings) -> None:
@@ -463,9 +468,8 @@ def _facts(_catalog: Catalog, digest: str) -> dict[str, Any]:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the task")
-def _problem(_catalog: Catalog, task: str, direction: Direction, cap: int, digest: str) -> Problem:
-    caps = {"source": cap} if cap else {}
-    return pose(_catalog, task, common_direction=direction, caps=caps)
+def _problem(_catalog: Catalog, task: str, posed: dict[str, Any], digest: str) -> Problem:
+    return pose(_catalog, task, **posed)
 
 
 @st.cache_resource(max_entries=256, show_spinner="Choosing samples")

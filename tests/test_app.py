@@ -188,7 +188,7 @@ def test_a_second_visit_computes_nothing(opened, monkeypatch):
     from gtp_core.report import quality
     from pages import _frame
 
-    for module, name in ((quality, "budget_path"), (_frame, "select"), (_frame, "held_out")):
+    for module, name in ((quality, "budget_path"), (_frame, "choose")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
     assert len(opened("overview").metric) >= 5
 

@@ -25,8 +25,14 @@ from gtp_core.errors import TaskError
 from gtp_core.trajectories import Trajectories, open_task, open_trajectories
 
 CommonDirection = Literal["kept", "removed"]
+Gradients = Literal["unit", "raw"]
 _NOTHING: Mapping[str, Any] = {}
-DEFAULTS: Mapping[str, Any] = {"subtask_weights": {}, "checkpoints": {}, "caps": {}}
+DEFAULTS: Mapping[str, Any] = {
+    "subtask_weights": {},
+    "checkpoints": {},
+    "caps": {},
+    "gradients": "unit",
+}
 """Settings of a problem that came after the first prepared paths, when nothing is said of them."""
 
 
@@ -35,6 +41,7 @@ def pose(
     task: str,
     *,
     common_direction: CommonDirection | None = None,
+    gradients: Gradients = "unit",
     checkpoints: Mapping[str, float] = _NOTHING,
     subtask_weights: Mapping[str, float] = _NOTHING,
     where: str | None = None,
@@ -52,6 +59,8 @@ def pose(
             weighted one; `pool:mean` for the pool's own mean trajectory (in-domain selection).
         common_direction: whether the mean direction of the pool stays in atoms and target. By
             default it is removed, but kept when the pool's mean is matched: it is that direction.
+        gradients: `unit` compares directions, as LESS does; `raw` lets every gradient keep its
+            length, so that top-k ranks by plain inner products, as TRAK does.
         checkpoints: by name, a factor on a checkpoint's step size; 0 leaves it out.
         subtask_weights: by `task/subtask`, or by the subtask's name alone where that is unique;
             1 where nothing is said, 0 leaves a subtask out. Top-k ranks by the largest of the
@@ -70,10 +79,13 @@ def pose(
     """
     shares = read_aim(task)
     common_direction = _geometry(common_direction, shares)
+    raw = _is_raw(gradients, shares)
     _check_counts(n_splits=n_splits, seed=seed)
-    trajectories = open_trajectories(catalog.store, checkpoints)
+    trajectories = open_trajectories(catalog.store, checkpoints, raw=raw)
     told = {name: float(factor) for name, factor in sorted(checkpoints.items()) if factor != 1}
-    goals, weights = _goals(catalog, shares, trajectories, told, subtask_weights, n_splits, seed)
+    goals, weights = _goals(
+        catalog, shares, trajectories, told, subtask_weights, n_splits, seed, raw
+    )
     direction = catalog.common_direction() if common_direction == "removed" else None
     candidates, pinned = _candidates(catalog, where, pins, bans)
     table = catalog.query("SELECT n_tokens, source FROM samples ORDER BY row")
@@ -93,8 +105,10 @@ def pose(
         tokens=table["n_tokens"].to_numpy(),
         sources=sources,
         n_examples=sum(goal.n_examples for goal in goals),
-        loaded_influence=_loaded_influence(catalog, goals, bool(told or weights)),
-        subspaces=Subspaces(
+        loaded_influence=_loaded_influence(catalog, goals, bool(told or weights or raw)),
+        subspaces=None
+        if raw
+        else Subspaces(
             atoms,
             catalog.valid(),
             catalog.store.digest,
@@ -107,6 +121,7 @@ def pose(
             "subtask_weights": weights,
             "checkpoints": told,
             "common_direction": common_direction,
+            "gradients": gradients,
             "where": where,
             "pins": sorted(set(pins)),
             "bans": sorted(set(bans)),
@@ -135,6 +150,17 @@ def _geometry(
     return "kept"
 
 
+def _is_raw(gradients: Gradients, shares: Mapping[str, float]) -> bool:
+    if gradients not in ("unit", "raw"):
+        raise TaskError(f"gradients is {gradients!r}; it must be 'unit' or 'raw'.")
+    if gradients == "raw" and POOL in shares:
+        raise TaskError(
+            f"{POOL} is the mean of unit gradients, which raw ones are not compared with. "
+            "Have gradients unit, or choose a task."
+        )
+    return gradients == "raw"
+
+
 def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 0:
@@ -149,9 +175,10 @@ def _goals(
     told: Mapping[str, float],
     n_splits: int,
     seed: int,
+    raw: bool,
 ) -> tuple[list[Goal], dict[str, float]]:
     """What is aimed at, in the order told, and the weights of subtasks by `task/subtask`."""
-    tasks = {t: open_task(catalog.store, t, checkpoints) for t in shares if t != POOL}
+    tasks = {t: open_task(catalog.store, t, checkpoints, raw=raw) for t in shares if t != POOL}
     weights = weights_of(told, {name: task.subtasks for name, task in tasks.items()})
     goals = [
         task_goal(name, tasks[name], weights, n_splits, seed)

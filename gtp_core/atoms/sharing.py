@@ -54,7 +54,7 @@ def _shared(problems: Sequence[Problem]) -> Trajectories | None:
     stored = [a.trajectories for a in atoms if isinstance(a, StoredAtoms)]
     if len(stored) < len(atoms) or any(t.parts is not stored[0].parts for t in stored):
         return None
-    if any((t.eta != stored[0].eta).any() for t in stored):
+    if any((t.eta != stored[0].eta).any() or t.lengths is not stored[0].lengths for t in stored):
         return None
     few = stored[0].n_samples * stored[0].dim <= WORTH_SHARING
     return None if few else stored[0]
@@ -98,7 +98,8 @@ def _attending(problem: Problem, meeting: "_Meeting") -> Problem:
     atoms, less = problem.atoms, problem.less_atoms
     assert isinstance(atoms, StoredAtoms)
     assert isinstance(less, StoredAtoms)
-    shared = _Attended(meeting.trajectories.parts, meeting.trajectories.eta, meeting=meeting)
+    whole = meeting.trajectories
+    shared = _Attended(whole.parts, whole.eta, lengths=whole.lengths, meeting=meeting)
     return replace(
         problem,
         atoms=replace(atoms, trajectories=shared),

@@ -64,6 +64,11 @@ def _problem_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--common-direction", help=f"removed or kept (default: removed; for {POOL} kept)"
     )
+    verb.add_argument(
+        "--gradients",
+        default="unit",
+        help="unit compares directions, as LESS does; raw keeps their lengths, as TRAK does",
+    )
     for flag, number, text in (
         ("--checkpoint", "FACTOR", "multiply a checkpoint's step size; 0 leaves it out"),
         ("--subtask-weight", "WEIGHT", "weigh a subtask (or task/subtask); 0 leaves it out"),
@@ -198,6 +203,7 @@ def _pose(catalog: Catalog, options: argparse.Namespace, **rest: Any) -> Problem
         catalog,
         ",".join(options.task),
         common_direction=options.common_direction,
+        gradients=options.gradients,
         checkpoints=_numbers("--checkpoint", options.checkpoint),
         subtask_weights=_numbers("--subtask-weight", options.subtask_weight),
         **rest,

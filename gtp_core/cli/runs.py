@@ -58,6 +58,7 @@ def _problem_of(catalog: Catalog, run: dict[str, Any]) -> Problem:
         catalog,
         run["task"],
         common_direction=settings["common_direction"],
+        gradients=settings.get("gradients", "unit"),
         checkpoints=settings.get("checkpoints", {}),
         n_splits=0,
     )

@@ -60,7 +60,7 @@ def read_dattri(source: Path, asked: Asked) -> Plan:
 
 _NOTE = (
     "Sample rows are dattri's inverse-Fisher products: their products with the tasks' rows are "
-    "dattri's scores, the lengths included that ranking by angle leaves out."
+    "dattri's scores; have gradients raw to rank by them: by angle, lengths do not count."
 )
 
 

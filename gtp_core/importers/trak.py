@@ -66,7 +66,8 @@ def read_trak(source: Path, asked: Asked) -> Plan:
 
 _NOTE = (
     "Sample rows are TRAK's features times the mean of out_to_loss: their products with the tasks' "
-    "rows are TRAK's scores, the lengths included that ranking by angle leaves out."
+    "rows are TRAK's scores; have gradients raw to rank by them, for ranking by angle leaves "
+    "lengths out."
 )
 
 

@@ -128,9 +128,14 @@ def _between(atoms: Atoms, begin: int, end: int) -> Atoms:
         whole = atoms.trajectories
         starts = np.cumsum([0] + [len(rows) for rows in whole.parts[0]])
         cuts = [(max(begin - s, 0), max(end - s, 0)) for s in starts[:-1].tolist()]
-        views = tuple(
-            tuple(rows[a:b] for rows, (a, b) in zip(parts, cuts, strict=True))
-            for parts in whole.parts
-        )
-        return replace(atoms, trajectories=replace(whole, parts=views), candidates=candidates)
+
+        def cut(arrays: tuple[tuple[np.ndarray, ...], ...]) -> tuple[tuple[np.ndarray, ...], ...]:
+            return tuple(
+                tuple(rows[a:b] for rows, (a, b) in zip(parts, cuts, strict=True))
+                for parts in arrays
+            )
+
+        lengths = None if whole.lengths is None else cut(whole.lengths)
+        view = replace(whole, parts=cut(whole.parts), lengths=lengths)
+        return replace(atoms, trajectories=view, candidates=candidates)
     raise TypeError(f"no view of consecutive rows of {type(atoms).__name__}")

@@ -63,7 +63,7 @@ def prepare_subspace(
 def _subspaces(problem: Problem, rank: int) -> Subspaces:
     if problem.subspaces is None:
         raise MethodError(
-            "subspace is for the gradients of a store; this problem is posed from an array. "
+            "subspace is for the unit gradients of a store, and this problem has others. "
             f"Take subspace={NO_SUBSPACE}."
         )
     if rank > problem.subspaces.width:

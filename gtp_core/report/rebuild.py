@@ -20,6 +20,8 @@ def rebuild_command(catalog: Catalog, run: dict[str, Any], name: str) -> str:
     settings = run["settings"]
     words = ["python", "-m", "gtp_core", "select", str(catalog.store.folder)]
     words += ["--task", run["task"], "--common-direction", settings["common_direction"]]
+    if settings.get("gradients", "unit") != "unit":
+        words += ["--gradients", settings["gradients"]]
     for flag, setting in (("checkpoint", "checkpoints"), ("subtask-weight", "subtask_weights")):
         # With an equals sign, as where a value may begin with a minus.
         words += [f"--{flag}={key}={value!r}" for key, value in settings.get(setting, {}).items()]
