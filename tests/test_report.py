@@ -670,7 +670,9 @@ def test_examples_without_a_usable_gradient_do_not_count(small_store, monkeypatc
 def test_checks_want_a_task_and_name_what_was_declared(catalog):
     found = checks(facts_with(catalog, tasks=[], declared={"step_size": 1, "dim": 2}))
     assert "No validation task" in texts_of(found, "problem")
-    assert "Declared by the user, not by the source: step_size 1; dim 2." in texts_of(found, "warning")
+    assert "Declared by the user, not by the source: step_size 1; dim 2." in texts_of(
+        found, "warning"
+    )
 
 
 def test_every_check_has_a_known_level_and_is_a_sentence(catalog):
