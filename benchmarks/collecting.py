@@ -6,7 +6,7 @@
 All columns of a row are measured in one run, in turns, on the same samples; the fastest of three
 turns counts, and the answers are asserted equal before the clock is read. Tokens are those the
 model reads, without padding. On a CPU one thread works and its own seconds count, so that other
-programs on the machine do not; on a GPU those of the wall.
+programs on the machine do not; with several threads, and on a GPU, those of the wall.
 
 - *loop of one*: one sample, one forward and backward pass, its gradients joined; then the same rows
   and the same projection, 16 at a time, as LESS does it.
@@ -41,7 +41,6 @@ from gtp_core.store import open_store
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
 TURNS = 3
-BATCH_TOKENS = 2048
 
 
 def demo_setting(n_samples: int) -> tuple[Any, list[Encoded], int]:
@@ -125,10 +124,10 @@ def loop_of_one(
     return torch.cat(out).cpu().numpy()
 
 
-def fine_tuning(model: Any, texts: Sequence[Encoded]) -> None:
+def fine_tuning(model: Any, texts: Sequence[Encoded], batch_tokens: int) -> None:
     """One pass of LoRA training over the same batches."""
     optimizer = torch.optim.AdamW([p for _, p in trainable(model)], lr=0.0)
-    for batch in batches(texts, max_batch_tokens=BATCH_TOKENS):
+    for batch in batches(texts, max_batch_tokens=batch_tokens):
         train_step(model, optimizer, [texts[i] for i in batch], pad_id=0, rate=0.0)
     model.zero_grad(set_to_none=True)
 
@@ -148,7 +147,9 @@ def in_turns(work: Sequence[Callable[[], Any]], device: torch.device) -> list[fl
     return seconds
 
 
-def compare(size: str, kind: str, n_samples: int, device: torch.device) -> dict[str, Any]:
+def compare(
+    size: str, kind: str, n_samples: int, device: torch.device, batch_tokens: int = 2048
+) -> dict[str, Any]:
     """One row of the table: tokens/s of batches, of a loop of one and of fine-tuning."""
     model, texts, dim = SETTINGS[size](n_samples)
     model = model.to(device)
@@ -157,7 +158,7 @@ def compare(size: str, kind: str, n_samples: int, device: torch.device) -> dict[
             torch.nn.init.normal_(weight, std=0.02)
     source = GradientModel(model, pad_id=0)
     projection = make_projection(kind, input_dim=source.input_dim, dim=dim)
-    maker = RowMaker(source, [projection], max_batch_tokens=BATCH_TOKENS)
+    maker = RowMaker(source, [projection], max_batch_tokens=batch_tokens)
     moments = fresh_moments(model, source.names)
     maker._moments = Moments(moments.first.to(device), moments.second.to(device), 100)
 
@@ -172,7 +173,7 @@ def compare(size: str, kind: str, n_samples: int, device: torch.device) -> dict[
     cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     assert error < 1e-2, error
     assert cosines.min() > 0.9999, cosines.min()
-    seconds = in_turns([batched, single, lambda: fine_tuning(model, texts)], device)
+    seconds = in_turns([batched, single, lambda: fine_tuning(model, texts, batch_tokens)], device)
     tokens = sum(map(len, texts))
     return {
         "size": size,
@@ -249,6 +250,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", default="tiny,demo,large")
     parser.add_argument("--threads", type=int, default=1, help="of torch; above 1, wall time")
+    parser.add_argument("--batch-tokens", type=int, default=2048, help="of one forward pass")
     parser.add_argument("--less", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -259,7 +261,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for size in options.sizes.split(","):
         for kind in ("sjlt", "rademacher"):
-            row = compare(size, kind, options.samples, torch.device(options.device))
+            device = torch.device(options.device)
+            row = compare(size, kind, options.samples, device, options.batch_tokens)
             print(
                 f"| {size} | {row['projection']} | {row['tokens_per_sample']} | "
                 f"{row['batched']:,.0f} | {row['loop_of_one']:,.0f} | {row['fine_tuning']:,.0f} | "
