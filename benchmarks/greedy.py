@@ -141,17 +141,24 @@ def _refitted(rows: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
 
 def unconstrained(matrix: np.ndarray, target: np.ndarray, budget: int) -> Found | None:
     """scikit-learn's answer; None if it stops early over atoms that depend on each other."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        try:
-            every = orthogonal_mp(matrix.T, target, n_nonzero_coefs=budget, precompute=False)
-        except RuntimeWarning:
-            return None
+    every = sklearn_weights(matrix, target, budget)
+    if every is None:
+        return None
     support = np.flatnonzero(every)
     # It reports no residual: that of the least squares fit, which it claims to be, stands in.
     fit = np.linalg.lstsq(matrix[support].T, target, rcond=None)[0]
     left = np.linalg.norm(target - fit @ matrix[support]) / np.linalg.norm(target)
     return Found(support, every[support], float(left))
+
+
+def sklearn_weights(matrix: np.ndarray, target: np.ndarray, budget: int) -> np.ndarray | None:
+    """Weights (n_samples,) of scikit-learn's `orthogonal_mp`; None if it stops early."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return orthogonal_mp(matrix.T, target, n_nonzero_coefs=budget, precompute=False)
+        except RuntimeWarning:
+            return None
 
 
 def objective(matrix: np.ndarray, target: np.ndarray, found: Found, ridge: float) -> float:

@@ -23,14 +23,12 @@ measured by more than a quarter it is withheld.
 
 import argparse
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import orthogonal_mp
 
-from benchmarks.greedy import Found, coherent_pool
+from benchmarks.greedy import Found, coherent_pool, sklearn_weights
 from benchmarks.stages import compile_loops
 from gtp_core import Problem, Settings, select
 from gtp_core.atoms import StoredAtoms, pose_array
@@ -104,12 +102,9 @@ def cords(matrix: np.ndarray, target: np.ndarray, budget: int, ridge: float) -> 
 
 def sklearn(matrix: np.ndarray, target: np.ndarray, budget: int) -> Found | None:
     """scikit-learn's answer; None if it stops early over atoms that depend on each other."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        try:
-            every = orthogonal_mp(matrix.T, target, n_nonzero_coefs=budget, precompute=False)
-        except RuntimeWarning:
-            return None
+    every = sklearn_weights(matrix, target, budget)
+    if every is None:
+        return None
     support = np.flatnonzero(every)
     weights = every[support].astype(np.float64)
     left = target - weights @ matrix[support].astype(np.float64)

@@ -94,30 +94,6 @@ def add_rows(halves: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def descend(
-    matrix: np.ndarray, weights: np.ndarray, gradient: np.ndarray, slack: float, sweeps: int
-) -> None:
-    """Cyclic coordinate descent in place; ends early when no coordinate moves."""
-    m = weights.shape[0]
-    for _ in range(sweeps):
-        moved = False
-        for i in range(m):
-            if weights[i] == 0.0 and gradient[i] >= -slack:
-                continue
-            step = max(-weights[i], -gradient[i] / matrix[i, i])
-            if abs(step) * matrix[i, i] <= slack:
-                continue
-            moved = True
-            weights[i] += step
-            if weights[i] < 1e-300:
-                weights[i] = 0.0
-            for j in range(m):
-                gradient[j] += step * matrix[i, j]
-        if not moved:
-            break
-
-
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def descend_ridge(
     gram: np.ndarray,
     penalty: float,
     weights: np.ndarray,
@@ -125,7 +101,11 @@ def descend_ridge(
     slack: float,
     sweeps: int,
 ) -> None:
-    """`descend` with the ridge beside a gram float32 that many atoms share."""
+    """Cyclic coordinate descent in place; ends early when no coordinate moves.
+
+    Minimises 1/2 w (gram + penalty) w - w p over w >= 0; `gradient` is up to date; `gram` is
+    float64, or float32 where many atoms share it.
+    """
     m = weights.shape[0]
     for _ in range(sweeps):
         moved = False

@@ -70,7 +70,7 @@ class _Products:
         from gtp_core import kernels
 
         gradient = self.apply(weights) - self._product + penalty * weights
-        kernels.descend_ridge(self._gram, penalty, weights, gradient, slack, sweeps)
+        kernels.descend(self._gram, penalty, weights, gradient, slack, sweeps)
 
     def taken(self, positions: np.ndarray) -> "_Products":
         if len(positions) == len(self._product):

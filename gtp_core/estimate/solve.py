@@ -38,7 +38,7 @@ def non_negative_ridge(
     weights = np.zeros(m) if start is None else np.maximum(start, 0.0)
     for attempt in range(_MAX_SOLVES):
         gradient = matrix @ weights - product
-        kernels.descend(matrix, weights, gradient, slack, _SWEEPS << min(attempt // 8, 6))
+        kernels.descend(matrix, 0.0, weights, gradient, slack, _SWEEPS << min(attempt // 8, 6))
         passive = np.flatnonzero(weights > 0)
         block = matrix[np.ix_(passive, passive)]
         exact = _solve(block, product[passive])
