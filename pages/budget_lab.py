@@ -10,18 +10,14 @@ from gtp_core.figures import (
     source_figure,
 )
 from gtp_core.report import (
-    beside,
     chosen_table,
     enough,
     fill_sentence,
-    given,
-    ids_of,
     overlap,
     rounds_table,
-    save,
     source_mix,
 )
-from pages import _frame, _start
+from pages import _frame, _list, _start
 
 _start.require("budget_lab")
 view = _frame.header()
@@ -80,29 +76,4 @@ method = _frame.choice(
 )
 _frame.samples(chosen_table(view.catalog, view.problem, view.select(method)), "chosen")
 
-st.subheader("Compare a list of yours", anchor=False)
-left, right = st.columns(2)
-pasted = left.text_area(
-    "Sample ids",
-    key="ids",
-    height=120,
-    help="One id a line, JSON lines with sample_id, or a receipt.",
-)
-uploaded = right.file_uploader("or a file of them", key="ids-file", max_upload_size=50)
-content = uploaded.getvalue() if uploaded else pasted.encode("utf-8", "replace")
-if content.strip():
-    with _frame.one_sentence():
-        ids = ids_of(content, "your file" if uploaded else "the list")
-        listed = given(view.catalog, view.problem, ids)
-        matches = {
-            name: view.held_out(method) for name, method in (("GTP", "gtp"), ("top-k", "top-k"))
-        }
-        _frame.table(beside(view.problem, listed, {"GTP": gtp, "top-k": topk}, matches), "beside")
-        st.caption(
-            "All samples of your list count the same. Its match is with halves of the validation "
-            "examples, and held out only if the list was made without looking at them."
-        )
-        if st.button("Save the list as a run", icon=":material/save:"):
-            st.caption(
-                _frame.plain(f"Saved as {save(view.catalog, view.problem, listed, None)['run']}.")
-            )
+_list.compare(view, {"GTP": gtp, "top-k": topk})

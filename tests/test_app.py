@@ -186,9 +186,9 @@ def test_a_second_visit_computes_nothing(opened, monkeypatch):
     opened("overview")
     st.cache_resource.clear()
     from gtp_core.report import quality
-    from pages import _frame
+    from pages import _view
 
-    for module, name in ((quality, "budget_path"), (_frame, "choose")):
+    for module, name in ((quality, "budget_path"), (_view, "choose")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
     assert len(opened("overview").metric) >= 5
 
@@ -511,11 +511,11 @@ def test_hostile_texts_reach_the_table_as_they_are(opened):
 @pytest.fixture
 def demo(monkeypatch, tmp_path_factory):
     """The demo, with a workspace of its own; a path that is not shipped is not waited for."""
-    from pages import _frame
+    from pages import _view
 
     monkeypatch.delenv("GTP_STORE", raising=False)
     monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path_factory.getbasetemp() / "demo-work"))
-    monkeypatch.setattr(_frame, "_SMALL_POOL", 0)
+    monkeypatch.setattr(_view, "_SMALL_POOL", 0)
     return open_page
 
 

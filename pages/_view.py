@@ -1,0 +1,155 @@
+"""What is open, as pages see it, and the answers about it, each computed once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from gtp_core.atoms import Problem, pose
+from gtp_core.catalog import Catalog
+from gtp_core.figures import Theme
+from gtp_core.methods import Settings
+from gtp_core.pursuit import Selection
+from gtp_core.report import (
+    HeldOut,
+    Reliability,
+    Tuned,
+    choose,
+    from_path,
+    prepare_path,
+    run_document,
+    saved_path,
+    tuned,
+)
+from pages._show import plain
+
+_SMALL_POOL = 20_000  # samples up to which the budget path is computed without being asked for
+
+
+@dataclass(frozen=True)
+class View:
+    """What is open: everything a page needs to draw itself.
+
+    Attributes:
+        catalog: the open store.
+        problem: the pool posed against the chosen task.
+        settings: the curator's settings.
+        budget: as the curator gave it: samples, percent or tokens.
+        reliability: of the task's target.
+        theme: light or dark.
+        tuned: what `auto` chose of the settings, if anything was left to it.
+    """
+
+    catalog: Catalog
+    problem: Problem
+    settings: Settings
+    budget: str
+    reliability: Reliability | None
+    theme: Theme
+    tuned: Tuned | None = None
+
+    @property
+    def task(self) -> str:
+        """The chosen task."""
+        return self.problem.settings["task"]
+
+    def select(self, method: str) -> Selection:
+        """What a method chooses at the current budget."""
+        known = self._prepared(method)
+        if known is not None:
+            found = known[0]
+        else:
+            found, _ = _chosen(self.problem, self.budget, method, self.settings, key_of(self))
+        return self.tuned.noted(found) if self.tuned and method == "gtp" else found
+
+    def held_out(self, method: str) -> HeldOut | None:
+        """The held-out match of a method at the current budget."""
+        if self.tuned and method == "gtp":
+            return self.tuned.held
+        known = self._prepared(method)
+        if known is not None:
+            return known[1]
+        return _chosen(self.problem, self.budget, method, self.settings, key_of(self))[1]
+
+    def _prepared(self, method: str) -> tuple[Selection, HeldOut | None] | None:
+        path = _saved_path(self)
+        if path is None:
+            return None
+        return from_path(path, self.problem, self.budget, method, self.settings)
+
+    def run_id(self, selection: Selection, held: HeldOut | None) -> str:
+        """The id under which a selection is saved; the same selection has the same id."""
+        return run_document(self.catalog, self.problem, selection, held)["run"]
+
+    def path(self) -> Any:
+        """Residual and held-out match over all budgets, or None until it is prepared."""
+        return _path(self)
+
+
+def digest_of(catalog: Catalog) -> str:
+    return f"{catalog.store.digest}-{catalog.workspace}"
+
+
+def key_of(view: View) -> str:
+    """What a cached answer depends on besides budget, method and settings."""
+    return f"{digest_of(view.catalog)}-{sorted(view.problem.settings.items(), key=str)}"
+
+
+@st.cache_resource(max_entries=16, show_spinner="Reading the task")
+def problem_of(_catalog: Catalog, task: str, posed: dict[str, Any], digest: str) -> Problem:
+    return pose(_catalog, task, **posed)
+
+
+@st.cache_resource(max_entries=256, show_spinner="Choosing samples")
+def _chosen(
+    _problem: Problem, budget: str, method: str, settings: Settings, key: str
+) -> tuple[Selection, HeldOut | None]:
+    return choose(_problem, budget, method=method, settings=settings)
+
+
+@st.cache_resource(max_entries=64, show_spinner="Choosing the ridge by held-out match")
+def tuned_at(_problem: Problem, budget: str, settings: Settings, key: str) -> Tuned:
+    return tuned(_problem, budget, method="gtp", settings=settings)
+
+
+def _saved_path(view: View) -> Any:
+    """The prepared path, kept in memory once it is there."""
+    try:
+        return _kept_path(view, key_of(view), view.settings)
+    except _NotPreparedError:
+        return None
+
+
+class _NotPreparedError(Exception):
+    """Raised so that the absence of a path is not cached."""
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _kept_path(_view: View, key: str, settings: Settings) -> Any:
+    path = saved_path(_view.catalog, _view.problem, settings)
+    if path is None:
+        raise _NotPreparedError
+    return path
+
+
+def _path(view: View) -> Any:
+    known = _saved_path(view)
+    if known is not None:
+        return known
+    # Auto may choose another ridge at every budget, and each would have a path of its own.
+    asked = view.tuned is not None or view.catalog.store.n_samples > _SMALL_POOL
+    if asked and not st.button(
+        "Prepare the budget path",
+        help="Solves every budget of the slider once; takes minutes on a large store.",
+        icon=":material/play_arrow:",
+    ):
+        st.caption("The figures over all budgets need to be prepared once for these settings.")
+        return None
+    bar = st.progress(0.0, text="Preparing the budget path")
+
+    def report(done: int, total: int, what: str) -> None:
+        bar.progress(done / total, text=f"Preparing the budget path: {plain(what)}")
+
+    table = prepare_path(view.catalog, view.problem, view.settings, report)
+    bar.empty()
+    return table
