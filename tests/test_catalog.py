@@ -17,8 +17,8 @@ import pytest
 from conftest import INVALID, build_store, edit_manifest, less_influence, sample_table, swap
 
 from gtp_core.catalog import TABLES, open_catalog, workspace_of
-from gtp_core.catalog import catalog as catalog_module
 from gtp_core.catalog.load import database_path
+from gtp_core.catalog.tables import EMPTY
 from gtp_core.errors import CatalogError, RunError, StoreError, TaskError
 from gtp_core.store import open_store
 
@@ -496,7 +496,7 @@ def run_of(run_id: str = "gtp-1", **change):
         "verdicts": pl.DataFrame({"sample_id": ids, "verdict": ["chosen"] * 2}),
     }
     for name, shown in (("selection", "selections"), ("verdicts", "verdicts")):
-        for column in catalog_module._EMPTY[shown].split(", "):
+        for column in EMPTY[shown].split(", "):
             label, kind = column.split()
             if label not in (*tables[name].columns, "run"):
                 null = pl.lit(None, pl.String if kind == "VARCHAR" else pl.Float64)

@@ -1,6 +1,5 @@
 """The open catalog: DuckDB over a loaded store, with runs and edits registered on top."""
 
-import json
 import threading
 import weakref
 from collections.abc import Sequence
@@ -11,54 +10,32 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
-from gtp_core.catalog.load import load
-from gtp_core.catalog.workspace import (
+from gtp_core.catalog.edits import (
+    LOG,
     Edit,
+    Standing,
     active_edits,
     append_edit,
-    delete_run,
-    list_runs,
+    last_of,
+    marks_of,
     read_edits,
-    read_run,
-    save_run,
-    workspace_of,
+    tags_of,
 )
+from gtp_core.catalog.load import load
+from gtp_core.catalog.tables import (
+    EMPTY,
+    LOADED,
+    TABLES,
+    columns_of,
+    edit_rows,
+    gradients_of,
+    run_rows,
+)
+from gtp_core.catalog.workspace import delete_run, list_runs, read_run, save_run, workspace_of
 from gtp_core.errors import CatalogError, RunError, TaskError
 from gtp_core.store import Progress, Store, open_store
-
-TABLES = {
-    "samples": "the pool: row, sample_id, source, prompt, completion, n_tokens",
-    "tasks": "task, n_examples, n_subtasks, n_invalid (examples without a usable gradient)",
-    "examples": "validation examples: task, example_id, subtask, prompt, completion",
-    "checkpoints": "checkpoint, position, step, step_size, eta, coherence, common_direction",
-    "influences": "per sample and task: influence (LESS: best subtask), subtask, by_checkpoint",
-    "health": "per sample: valid, reason, norms (one gradient norm per checkpoint)",
-    "runs": "saved runs: settings, residuals, held-out match, why it stopped",
-    "selections": "per run and choice: rank, sample_id, weight, influence, topk_rank, filled",
-    "verdicts": "per run and sample: verdict, keeper (of duplicates), influence, proxy",
-    "clusters": "duplicate clusters: basis, cluster, sample_id, keeper",
-    "edits": "the log of pins, bans, tags, keepers and undos",
-    "tags": "tags in force: sample_id, tag",
-}
-"""The tables a curator's SQL sees, each with its columns in words."""
-
-_EMPTY = {
-    "runs": "run VARCHAR, method VARCHAR, task VARCHAR, budget VARCHAR, n_selected BIGINT,"
-    " residual_weighted DOUBLE, residual_as_trained DOUBLE, held_out_match DOUBLE,"
-    " held_out_ceiling DOUBLE, stop VARCHAR, settings JSON",
-    "selections": "run VARCHAR, rank BIGINT, sample_id VARCHAR, weight DOUBLE, influence DOUBLE,"
-    " topk_rank BIGINT, filled BOOLEAN",
-    "verdicts": "run VARCHAR, sample_id VARCHAR, verdict VARCHAR, keeper VARCHAR, influence"
-    " DOUBLE, proxy DOUBLE",
-    "clusters": "basis VARCHAR, cluster BIGINT, sample_id VARCHAR, keeper BOOLEAN",
-    "edits": "edit BIGINT, time VARCHAR, who VARCHAR, what VARCHAR, sample_id VARCHAR,"
-    " value VARCHAR, undoes BIGINT",
-    "tags": "sample_id VARCHAR, tag VARCHAR",
-}
-_LOADED = ("samples", "tasks", "examples", "checkpoints", "influences", "health")
 
 
 class Catalog:
@@ -155,7 +132,7 @@ class Catalog:
     def refresh(self) -> None:
         """Register runs and edits that appeared on disk since the last look, by anyone."""
         with self._lock:
-            log = self.workspace / "edits.jsonl"
+            log = self.workspace / LOG
             seen = (tuple(list_runs(self.workspace)), log.stat().st_size if log.exists() else 0)
             if seen == self._known:
                 return
@@ -204,7 +181,11 @@ class Catalog:
             CatalogError: an id that is not in the store.
         """
         wanted = pl.DataFrame({"sample_id": list(sample_ids)}, schema={"sample_id": pl.String})
-        known = self.query("SELECT sample_id, row FROM samples")
+        sql, params = "SELECT sample_id, row FROM samples", []
+        if len(wanted) <= _FEW:
+            sql += " WHERE sample_id IN (SELECT unnest($1::VARCHAR[]))"
+            params = [wanted["sample_id"].to_list()]
+        known = self.query(sql, params)
         found = wanted.join(known, on="sample_id", how="left", maintain_order="left")
         missing = found.filter(pl.col("row").is_null())["sample_id"].to_list()
         if missing:
@@ -240,31 +221,67 @@ class Catalog:
         return list_runs(self.workspace)
 
     def edit(
-        self, what: str, *, who: str, sample_id: str = "", value: str = "", undoes: int = 0
+        self,
+        what: str,
+        *,
+        who: str,
+        sample_id: str = "",
+        sample_ids: Sequence[str] = (),
+        value: str = "",
+        undoes: int = 0,
     ) -> Edit:
-        """Append a pin, ban, tag, keeper or undo to the edit log."""
-        if sample_id:
-            self.rows_of([sample_id])
+        """Append a pin, ban, tag, keeper or undo to the edit log.
+
+        With `sample_ids` it is one edit of many samples: written at once and undone at once.
+        """
+        if sample_id or sample_ids:
+            self.rows_of([*sample_ids, *([sample_id] if sample_id else [])])
         return append_edit(
-            self.workspace, who=who, what=what, sample_id=sample_id, value=value, undoes=undoes
+            self.workspace,
+            who=who,
+            what=what,
+            sample_id=sample_id,
+            sample_ids=sample_ids,
+            value=value,
+            undoes=undoes,
         )
 
     def edits(self) -> list[Edit]:
         """The edits in force: the log without what was undone."""
         return active_edits(read_edits(self.workspace))
 
+    def undo(self, who: str) -> Edit | None:
+        """Take back the newest edit in force that `who` made; what it was, or None."""
+        last = last_of(self.edits(), who)
+        if last is not None:
+            self.edit("undo", who=who, undoes=last.edit)
+        return last
+
+    def standing(self) -> Standing:
+        """The pins and bans that the next problem is to honour.
+
+        Of an id that this store does not know, and of a pin whose gradient is not usable, nothing
+        can come: they are left out.
+        """
+        found = self.query(
+            "SELECT sample_id, mark FROM marks JOIN health USING (sample_id)"
+            " WHERE mark = 'ban' OR valid ORDER BY row"
+        )
+        ids = {mark: tuple(found.filter(mark=mark)["sample_id"]) for mark in ("pin", "ban")}
+        return Standing(ids["pin"], ids["ban"])
+
     def _attach(self, database: Path) -> None:
         connection = self._connection
         connection.execute(
             f"ATTACH '{str(database).replace(chr(39), chr(39) * 2)}' AS loaded (READ_ONLY)"
         )
-        for table in _LOADED:
+        for table in LOADED:
             connection.execute(f"CREATE VIEW {table} AS SELECT * FROM loaded.main.{table}")
-        for table, columns in _EMPTY.items():
+        for table, columns in EMPTY.items():
             connection.execute(f"CREATE TABLE {table} ({columns})")
         connection.create_function(
             "gradient",
-            partial(_gradients, self.store),
+            partial(gradients_of, self.store),
             [duckdb.sqltypes.BIGINT, duckdb.sqltypes.VARCHAR],
             duckdb.list_type(duckdb.sqltypes.FLOAT),
             type=PythonUDFType.ARROW,
@@ -290,7 +307,7 @@ class Catalog:
     def _register_run(self, cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
         """Add a run's rows, unless it is damaged or just deleted: `read_run` says which."""
         try:
-            tables = _run_tables(run_id, *read_run(self.workspace, run_id))
+            tables = run_rows(run_id, *read_run(self.workspace, run_id))
         except (RunError, KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
             return
         for name, table in tables.items():
@@ -300,20 +317,18 @@ class Catalog:
 
     def _register_edits(self, cursor: duckdb.DuckDBPyConnection) -> None:
         log = read_edits(self.workspace)
-        cursor.execute("DELETE FROM edits")
-        cursor.execute("DELETE FROM tags")
-        if log:
-            cursor.register("incoming", pl.DataFrame(log))
-            cursor.execute(
-                "INSERT INTO edits SELECT edit, time, who, what, sample_id, value, undoes"
-                " FROM incoming"
-            )
-            cursor.unregister("incoming")
-        for edit in active_edits(log):
-            if edit.what == "tag":
-                cursor.execute("INSERT INTO tags VALUES ($1, $2)", [edit.sample_id, edit.value])
+        active = active_edits(log)
+        marks = list(marks_of(active).items())
+        for name, rows in (("edits", edit_rows(log)), ("tags", tags_of(active)), ("marks", marks)):
+            cursor.execute(f"DELETE FROM {name}")
+            if rows:
+                table = pl.DataFrame(rows, schema=columns_of(name), orient="row")
+                cursor.register("incoming", table)
+                cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+                cursor.unregister("incoming")
 
 
+_FEW = 1000  # ids up to which DuckDB looks for them; above, reading all of them is as fast
 _DAMAGE = (
     duckdb.IOException,
     duckdb.FatalException,
@@ -328,39 +343,6 @@ _SANDBOX = (
     "memory_limit = '4GB'",
     "lock_configuration = true",
 )
-
-
-def _run_tables(
-    run_id: str, run: dict[str, Any], tables: dict[str, pl.DataFrame]
-) -> dict[str, pl.DataFrame]:
-    """A saved run as rows of `runs`, `selections` and `verdicts`, columns in their order."""
-    held_out = run["held_out"] or {}
-    row = {name: run[name] for name in ("method", "task", "budget", "n_selected")}
-    row |= {name: run[name] for name in ("residual_weighted", "residual_as_trained", "stop")}
-    row |= {"run": run_id, "budget": str(run["budget"]), "settings": json.dumps(run["settings"])}
-    row |= {f"held_out_{name}": held_out.get(name) for name in ("match", "ceiling")}
-    frames = {"runs": pl.DataFrame([row])}
-    for name, saved in (("selections", "selection"), ("verdicts", "verdicts")):
-        frames[name] = tables[saved].with_columns(pl.lit(run_id).alias("run"))
-    return {
-        name: frame.select([column.split()[0] for column in _EMPTY[name].split(", ")])
-        for name, frame in frames.items()
-    }
-
-
-def _gradients(store: Store, rows: pa.Array, checkpoints: pa.Array) -> pa.Array:
-    """SQL's gradient(row, checkpoint): a unit gradient from the memory map, or NULL."""
-    position = {c.name: i for i, c in enumerate(store.checkpoints)}
-    starts = np.cumsum([0] + [part.rows for part in store.manifest.parts])
-    answer: list[np.ndarray | None] = []
-    for row, name in zip(rows.to_pylist(), checkpoints.to_pylist(), strict=True):
-        if name not in position or row is None or not 0 <= row < store.n_samples:
-            answer.append(None)
-            continue
-        part = int(np.searchsorted(starts, row, side="right")) - 1
-        unit, _ = store.part_rows(part, position[name])
-        answer.append(unit[row - starts[part]].astype(np.float32))
-    return pa.array(answer, type=pa.list_(pa.float32()))
 
 
 def open_catalog(

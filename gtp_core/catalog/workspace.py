@@ -1,13 +1,10 @@
-"""Where the durable things of a store live: runs, edits, derived files. Files are the truth."""
+"""Where the durable things of a store live: runs and derived files. Files are the truth."""
 
 import contextlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +14,8 @@ import polars as pl
 from gtp_core.errors import CatalogError, RunError
 from gtp_core.store import Store, write_json, written_whole
 
-EDIT_KINDS = ("pin", "ban", "tag", "keeper")
 RUN_FILES = ("selection.parquet", "rounds.parquet", "verdicts.parquet")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,159}")
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One line of the edit log: who did what to which sample; an undo is another line.
-
-    Attributes:
-        edit: number of its line in the log, from 1. It is not stored: two people who append at
-            once could not both know it.
-        time: UTC, ISO 8601.
-        what: pin, ban, tag or keeper; or undo, and then `undoes` is the number of a line.
-    """
-
-    edit: int
-    time: str
-    who: str
-    what: str
-    sample_id: str = ""
-    value: str = ""
-    undoes: int = 0
 
 
 def workspace_of(store: Store, workspace: Path | str | None = None) -> Path:
@@ -124,70 +100,6 @@ def delete_run(workspace: Path, run_id: str) -> None:
     folder = _run_folder(workspace, run_id)
     (folder / "run.json").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def append_edit(
-    workspace: Path, *, who: str, what: str, sample_id: str = "", value: str = "", undoes: int = 0
-) -> Edit:
-    """Add a line to the edit log; it is on disk when this returns.
-
-    Raises:
-        CatalogError: an unknown kind of edit, one without a sample, or an undo of a line that is
-            not there.
-    """
-    if what not in (*EDIT_KINDS, "undo"):
-        raise CatalogError(
-            f"edit {what!r} is not one of {', '.join(EDIT_KINDS)}, undo. Choose one of them."
-        )
-    if what != "undo" and not sample_id:
-        raise CatalogError(f"a {what} names no sample; every edit is about one. Give its id.")
-    log = read_edits(workspace)
-    if what == "undo" and undoes not in {edit.edit for edit in log if edit.what != "undo"}:
-        raise CatalogError(
-            f"edit {undoes} is no pin, ban, tag or keeper in the log of {len(log)}; nothing was "
-            "undone. Choose one that is."
-        )
-    time = datetime.now(UTC).isoformat(timespec="seconds")
-    edit = Edit(0, time, who, what, sample_id, value, undoes)
-    return replace(edit, edit=_append_line(workspace / "edits.jsonl", edit))
-
-
-def _append_line(path: Path, edit: Edit) -> int:
-    """Append in one write, whoever else does so at the same time; the number of the new line."""
-    said = {name: value for name, value in asdict(edit).items() if name != "edit"}
-    line = json.dumps(said, ensure_ascii=False).encode() + b"\n"
-    with open(path, "ab+", buffering=0) as handle:
-        if handle.seek(0, os.SEEK_END) and path.read_bytes()[-1:] != b"\n":
-            line = b"\n" + line  # after a line that a kill cut short
-        handle.write(line)
-        os.fsync(handle.fileno())
-        end = handle.tell()
-    return path.read_bytes()[:end].count(b"\n")
-
-
-def read_edits(workspace: Path) -> list[Edit]:
-    """The edit log. A last line that a kill cut short is ignored, as if never written."""
-    return list(_edit_lines(workspace / "edits.jsonl"))
-
-
-def active_edits(edits: Sequence[Edit]) -> list[Edit]:
-    """The edits that were not undone."""
-    undone = {edit.undoes for edit in edits if edit.what == "undo"}
-    return [edit for edit in edits if edit.what != "undo" and edit.edit not in undone]
-
-
-def _edit_lines(path: Path) -> Iterator[Edit]:
-    if not path.exists():
-        return
-    # Split at newlines only: `splitlines` also breaks a line at U+2028 inside a tag or an id.
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        try:
-            edit = Edit(**{**json.loads(line), "edit": number})
-        except (ValueError, TypeError, RecursionError):
-            continue
-        texts = (edit.time, edit.who, edit.what, edit.sample_id, edit.value)
-        if all(isinstance(text, str) for text in texts) and isinstance(edit.undoes, int):
-            yield edit
 
 
 def _run_folder(workspace: Path, run_id: str) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any
 
 from gtp_core.atoms import POOL, Problem, pose
-from gtp_core.catalog import Catalog
+from gtp_core.catalog import Catalog, Standing
 from gtp_core.cli.common import Answer, ids_in, open_store_of, report_progress, store_argument
 from gtp_core.cli.interrupting import until_interrupted
 from gtp_core.errors import GTPError, MethodError, TaskError
@@ -156,7 +156,7 @@ def _chosen(
     auto = tuple(name for name in _CHOSEN if told[name] == AUTO)
     told.update(dict.fromkeys(auto))
     settings = Settings(**{name: value for name, value in told.items() if value is not None})
-    edits = [] if options.ignore_edits else catalog.edits()
+    standing = Standing() if options.ignore_edits else catalog.standing()
     caps = {
         "source": options.cap_source,
         "cluster": options.cap_cluster,
@@ -166,8 +166,8 @@ def _chosen(
         catalog,
         options,
         where=options.where,
-        pins=ids_in(options.pin) + [e.sample_id for e in edits if e.what == "pin"],
-        bans=ids_in(options.ban) + [e.sample_id for e in edits if e.what == "ban"],
+        pins=[*ids_in(options.pin), *standing.pins],
+        bans=[*ids_in(options.ban), *standing.bans],
         caps={name: most for name, most in caps.items() if most is not None},
         seed=settings.seed,
     )
