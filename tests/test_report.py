@@ -313,11 +313,19 @@ def slow_verdicts(catalog, problem, selection) -> list[tuple[str, str | None]]:
             answers.append(("duplicate", ids[int(keepers[0])]))
         elif row in selection.pruned:
             answers.append(("pruned", None))
-        elif pull > 0 and rest < pull / 2:
+        elif pull > 0 and (rest < pull / 2 or covers(atoms[selection.support], atoms[row])):
             answers.append(("redundant", None))
         else:
             answers.append(("misaligned", None))
     return answers
+
+
+def covers(chosen, atom) -> bool:
+    """Whether the span holds the atom at least halfway from what chance holds to all of it."""
+    best = np.linalg.lstsq(chosen.T, atom, rcond=1e-5)[0]
+    share = 1 - ((atom - best @ chosen) ** 2).sum() / (atom**2).sum()
+    chance = len(chosen) / chosen.shape[1]
+    return chance < 1 and (share - chance) / (1 - chance) >= 0.5
 
 
 @pytest.mark.parametrize("method", METHODS)

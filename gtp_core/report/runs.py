@@ -12,22 +12,8 @@ from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
 from gtp_core.report.identity import telling
-from gtp_core.report.quality import HeldOut, combination
-
-VERDICTS = {
-    "chosen": "in the selection",
-    "pinned": "in the selection because you pinned it",
-    "duplicate": "its text is an exact copy of a chosen sample's",
-    "pruned": "entered the support in some round and was dropped for stronger samples",
-    "redundant": "points towards the target, but at least half of what it could add is already "
-    "matched by the chosen samples",
-    "misaligned": "points away from the target, or too weakly to be chosen",
-    "excluded": "you banned it, it is outside the filter, or its group is full to the cap",
-    "invalid": "its gradient is zero, NaN or infinite at some checkpoint",
-}
-"""What each verdict means. A sample gets the first that applies, in the order of `_verdict`."""
-
-_HALF = 0.5  # redundant: the residual's pull fell below this share of the target's
+from gtp_core.report.quality import HeldOut
+from gtp_core.report.verdicts import verdict_table
 
 
 def run_document(
@@ -118,77 +104,3 @@ def topk_ranks(problem: Problem) -> np.ndarray:
     ranks = np.empty(len(scores), np.int64)
     ranks[order] = np.arange(1, len(scores) + 1)
     return ranks
-
-
-def verdict_table(catalog: Catalog, problem: Problem, selection: Selection) -> pl.DataFrame:
-    """Exactly one verdict for every sample: sample_id, verdict, keeper, influence, proxy.
-
-    `influence` is the inner product with the whole target and `proxy` with what the selection
-    leaves of it, both in full dimension and in the problem's geometry: one pass.
-    """
-    residual = problem.target - combination(problem, selection)
-    proxies = problem.atoms.products(np.stack([problem.target, residual]))
-    ids = catalog.sample_ids()
-    keeper = _text_keepers(catalog, selection.support)
-    verdict = _verdict(catalog, problem, selection, proxies, keeper >= 0)
-    keepers = pl.Series(np.maximum(keeper, 0))
-    is_duplicate = pl.Series(verdict == "duplicate")
-    return pl.DataFrame(
-        {
-            "sample_id": ids,
-            "verdict": pl.Series(verdict).cast(pl.String),
-            "keeper": ids.gather(keepers).zip_with(
-                is_duplicate, pl.Series([None], dtype=pl.String)
-            ),
-            "influence": proxies[:, 0].astype(np.float64),
-            "proxy": proxies[:, 1].astype(np.float64),
-        }
-    )
-
-
-def _verdict(
-    catalog: Catalog,
-    problem: Problem,
-    selection: Selection,
-    proxies: np.ndarray,
-    has_keeper: np.ndarray,
-) -> np.ndarray:
-    n_samples = problem.atoms.n_samples
-    influence, proxy = proxies[:, 0], proxies[:, 1]
-    covered = (influence > 0) & (proxy < _HALF * influence)
-    verdict = np.where(covered, "redundant", "misaligned")
-    entered = np.zeros(n_samples, bool)
-    entered[selection.pruned] = True
-    valid = catalog.valid()
-    # Later lines overrule earlier ones.
-    for name, mask in (
-        ("excluded", (proxy > 0) & ~covered & _full(problem, selection.support)),
-        ("pruned", entered),
-        ("duplicate", has_keeper),
-        ("excluded", ~problem.atoms.candidates),
-        ("invalid", ~valid),
-    ):
-        verdict[mask] = name
-    verdict[selection.support] = "chosen"
-    verdict[problem.pinned] = "pinned"
-    return verdict
-
-
-def _full(problem: Problem, support: np.ndarray) -> np.ndarray:
-    """(n_samples,) bool: the samples of groups of which as many are chosen as their cap allows."""
-    full = np.zeros(problem.atoms.n_samples, bool)
-    for cap in problem.caps:
-        codes, counts = np.unique(cap.groups[support], return_counts=True)
-        full |= np.isin(cap.groups, codes[(codes >= 0) & (counts >= cap.most)])
-    return full
-
-
-def _text_keepers(catalog: Catalog, support: np.ndarray) -> np.ndarray:
-    """(n_samples,) row of the first chosen sample with the very same text, or -1."""
-    texts = catalog.query("SELECT hash(prompt, completion) AS text FROM samples ORDER BY row")
-    chosen = pl.DataFrame({"row": np.sort(support)}).with_columns(
-        texts["text"].gather(np.sort(support))
-    )
-    first = chosen.group_by("text").agg(pl.col("row").min())
-    found = texts.join(first, on="text", how="left", maintain_order="left")["row"].fill_null(-1)
-    return found.to_numpy()
