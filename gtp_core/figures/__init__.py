@@ -1,6 +1,15 @@
 """Tables in, plotly figures out; each with its one-sentence alternative and its numbers."""
 
 from gtp_core.figures.budget import held_out_figure, residual_figure, rounds_figure
+from gtp_core.figures.contrast import (
+    CHECKPOINT_COLUMNS,
+    by_checkpoint_figure,
+    likeness_figure,
+    sources_figure,
+    styles,
+    upset_figure,
+)
+from gtp_core.figures.contrast_pool import hero_figure, ranks_figure
 from gtp_core.figures.mix import (
     checkpoint_figure,
     length_figure,
@@ -11,18 +20,26 @@ from gtp_core.figures.mix import (
 from gtp_core.figures.theme import COLOURS, Picture, Theme, colour, lay_out, word
 
 __all__ = [
+    "CHECKPOINT_COLUMNS",
     "COLOURS",
     "Picture",
     "Theme",
+    "by_checkpoint_figure",
     "checkpoint_figure",
     "colour",
     "held_out_figure",
+    "hero_figure",
     "lay_out",
     "length_figure",
+    "likeness_figure",
     "norm_figure",
     "overlap_figure",
+    "ranks_figure",
     "residual_figure",
     "rounds_figure",
     "source_figure",
+    "sources_figure",
+    "styles",
+    "upset_figure",
     "word",
 ]
