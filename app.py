@@ -16,19 +16,21 @@ PAGES = {
     ),
     "budget_lab": st.Page("pages/budget_lab.py", title="Budget lab", icon=":material/tune:"),
     "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
+    "compare": st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     "export": st.Page("pages/export.py", title="Export", icon=":material/download:"),
 }
 QUESTIONS = {
     "Overview": "Is this selection good?",
     "Budget lab": "What changes if I move the budget?",
     "Store": "What is in this store?",
+    "Compare": "How do these choices differ?",
     "Export": "Give me the file",
 }
 
 navigation = st.navigation(
     {
         "Decide": [PAGES["overview"], PAGES["budget_lab"]],
-        "Inspect": [PAGES["home"]],
+        "Inspect": [PAGES["compare"], PAGES["home"]],
         "Act": [PAGES["export"]],
     }
 )

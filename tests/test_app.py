@@ -41,14 +41,16 @@ TITLES = {
     "budget_lab": "What changes if I move the budget?",
     "home": "What is in this store?",
     "export": "Give me the file",
+    "compare": "How do these choices differ?",
 }
 LEAST = {  # widgets and other parts that a page has at least
     "overview": {"metric": 5, "plotly_chart": 4, "selectbox": 1, "select_slider": 2},
     "budget_lab": {"metric": 4, "plotly_chart": 5, "dataframe": 1, "select_slider": 2},
     "home": {"plotly_chart": 1, "dataframe": 3, "text_input": 1, "text_area": 1},
     "export": {"selectbox": 3, "toggle": 1, "button": 1, "select_slider": 2},
+    "compare": {"plotly_chart": 6, "dataframe": 3, "selectbox": 5, "select_slider": 2},
 }
-DECIDING = ("overview", "budget_lab", "export")
+DECIDING = ("overview", "budget_lab", "export", "compare")
 HOSTILE = ["<b>bold</b>", "[link](http://evil.example)", "$\\frac{1}{2}$ `code` **x**", ":red[x]"]
 real_mpa_v1 = script_runner._mpa_v1
 

@@ -94,42 +94,39 @@ def _upset_title(table: pl.DataFrame, names: Sequence[str]) -> str:
     return f"{common:,} of {union:,} samples are in {who} ({common / max(union, 1):.0%})"
 
 
-def likeness_figure(table: pl.DataFrame, alike: str, styled: Styles, theme: Theme) -> Picture:
-    """How alike the picks of a selection are to the nearest other of it, one line a selection.
+def likeness_figure(
+    table: pl.DataFrame, alike: Mapping[str, tuple[int, int]], styled: Styles, theme: Theme
+) -> Picture:
+    """How alike the picks of a selection are to the nearest other of it, one outline a selection.
 
     Args:
         table: as `report.likeness_table` makes it.
-        alike: the finding, as `report.repeated` words it.
+        alike: by name, how many picks are at least 95 % alike to another, and of how many.
         styled: the colours.
         theme: light or dark.
     """
     figure = go.Figure()
+    filled = "tozeroy" if len(styled) == 2 else "none"  # more would hide each other
     for name, shade in styled.items():
         figure.add_scatter(
-            x=table["cosine"].to_numpy(),
-            y=table[name].to_numpy(),
+            x=[*table["cosine"], 1.0],
+            y=[*table[name], *table[name].tail(1)],
             name=word(name),
             mode="lines",
-            fill="tozeroy",
-            opacity=0.8,
-            line={
-                "color": colour(theme, shade),
-                "shape": "hv",
-                "width": 2,
-                "dash": _DASHES[shade],
-            },
-            fillpattern={"shape": _PATTERNS[shade], "fgopacity": 0.25, "size": 6},
+            fill=filled,
+            line={"color": colour(theme, shade), "shape": "hv", "width": 2, "dash": _DASHES[shade]},
             hovertemplate="%{y:.1%}",
         )
-    figure.add_vline(x=0.95, line={"color": colour(theme, "ink"), "width": 1, "dash": "dot"})
-    title = alike.rstrip(".")
-    lay_out(
-        figure, theme, title=word(title), x="largest cosine to another pick", y="share of picks"
-    )
+    ink = colour(theme, "ink")
+    figure.add_vline(x=0.95, line={"color": ink, "width": 1, "dash": "dot"})
+    parts = [f"{word(name)} {n:,} of {of:,}" for name, (n, of) in alike.items()]
+    title = f"At least 95 % alike: {', '.join(parts)}"
+    x = "largest cosine to another pick of the same selection"
+    lay_out(figure, theme, title=title, x=x, y="share of picks")
+    lowest = float(table["cosine"].to_numpy().min(initial=1.0))
+    figure.update_xaxes(range=[min(lowest, 0.9), 1.005])
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    return Picture(
-        figure, f"Likeness of picks to the nearest other of their selection. {title}.", table
-    )
+    return Picture(figure, f"How alike each pick is to another. {title}.", table)
 
 
 def sources_figure(mix: pl.DataFrame, styled: Styles, theme: Theme) -> Picture:
@@ -170,7 +167,9 @@ def _sources_title(mix: pl.DataFrame, names: Sequence[str]) -> str:
     source = short_labels([top["source"]])[0]
     way = "above" if top["apart"] >= 0 else "below"
     name = word(top["name"])
-    return f"{name} is furthest from the pool: {source} {abs(top['apart']):.1%} {way} its share"
+    return (
+        f"{name} is furthest from the pool: {100 * abs(top['apart']):.1f} points {way} for {source}"
+    )
 
 
 CHECKPOINT_COLUMNS = {

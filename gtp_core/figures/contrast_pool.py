@@ -48,7 +48,7 @@ def hero_figure(gains: Gains, names: tuple[str, str], theme: Theme) -> Picture:
 
 
 def _background(gains: Gains) -> go.Heatmap:
-    """Where the samples lie that neither has: at most 26 kB, and no hover of its own."""
+    """Where the samples lie that neither has: at most 13 kB, and no hover of its own."""
     across, up = gains.cells
     grid = np.zeros((len(up), len(across)))
     x, y = (np.searchsorted(c, gains.density[n]) for c, n in ((across, "influence"), (up, "gain")))

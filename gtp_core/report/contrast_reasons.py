@@ -1,5 +1,6 @@
 """What only one of two selections has, and why the other has not: each row with its reason."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,23 @@ _LETTERS = 160  # of a text in the table
 
 
 def only(
-    catalog: Catalog, problem: Problem, one: Contestant, other: Contestant, limit: int = MOST_ROWS
+    catalog: Catalog,
+    problem: Problem,
+    one: Contestant,
+    other: Contestant,
+    *,
+    limit: int = MOST_ROWS,
+    address: Callable[[str], str] | None = None,
 ) -> pl.DataFrame:
     """The first `limit` samples that `one` has and `other` has not, strongest first.
+
+    Args:
+        catalog: the open catalog.
+        problem: what both are judged by.
+        one: whose samples are listed.
+        other: who says why it has them not.
+        limit: at most so many rows.
+        address: where more is told about a sample of this id, as a first column `why`.
 
     Returns:
         rank and weight in `one`; sample_id; the `other`'s verdict of it, the reason in a sentence,
@@ -51,7 +66,11 @@ def only(
     chance = chance_of(problem, other.selection)
     reasons = [_reason(other, row, chance) for row in table.iter_rows(named=True)]
     at = table.columns.index("verdict") + 1
-    return table.insert_column(at, pl.Series("reason", reasons, dtype=pl.String))
+    table.insert_column(at, pl.Series("reason", reasons, dtype=pl.String))
+    if address:
+        told = [address(sample_id) for sample_id in table["sample_id"]]
+        table.insert_column(0, pl.Series("why", told, dtype=pl.String))
+    return table
 
 
 def _reason(other: Contestant, row: dict[str, Any], chance: float) -> str:

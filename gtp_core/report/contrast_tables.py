@@ -15,7 +15,7 @@ from gtp_core.report.quality import cosine
 from gtp_core.report.runs import topk_ranks
 
 MOST_POINTS = 5000
-_GRID = (160, 120)  # cells of the density behind the points: 26 kB on the wire
+_GRID = (160, 60)  # cells of the density behind the points: 13 kB on the wire
 _RANK_CELLS = 40
 _STEP = 0.025  # width of a bar of the redundancy histogram
 
