@@ -1,8 +1,11 @@
 """The open catalog: DuckDB over a loaded store, with runs and edits registered on top."""
 
+import contextlib
 import threading
+import uuid
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,12 +31,20 @@ from gtp_core.catalog.tables import (
     EMPTY,
     LOADED,
     TABLES,
+    cluster_rows,
     columns_of,
     edit_rows,
     gradients_of,
     run_rows,
 )
-from gtp_core.catalog.workspace import delete_run, list_runs, read_run, save_run, workspace_of
+from gtp_core.catalog.workspace import (
+    clusters_path,
+    delete_run,
+    list_runs,
+    read_run,
+    save_run,
+    workspace_of,
+)
 from gtp_core.errors import CatalogError, RunError, TaskError
 from gtp_core.store import Progress, Store, open_store
 
@@ -57,7 +68,7 @@ class Catalog:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._database = database
-        self._known: tuple[tuple[str, ...], int] | None = None
+        self._known: tuple[tuple[str, ...], int, int] | None = None
         self._connection = duckdb.connect(":memory:", config={"threads": 2})
         self._finalizer = weakref.finalize(self, self._connection.close)
         try:
@@ -70,16 +81,27 @@ class Catalog:
         """Let go of the database file. The catalog is of no use afterwards."""
         self._finalizer()
 
-    def query(self, sql: str, params: Sequence[Any] = ()) -> pl.DataFrame:
-        """Run one of our own statements; parameters are $1, $2, ..."""
+    def query(self, sql: str, params: Sequence[Any] = (), *, current: str = "") -> pl.DataFrame:
+        """Run one of our own statements; parameters are $1, $2, ...
+
+        With the name that `keep` gave a table, the statement sees that table as `current`.
+        """
         self.refresh()
-        with self._connection.cursor() as cursor:
+        with self._cursor(current) as cursor:
             try:
                 return cursor.sql(sql, params=list(params)).pl()
             except _DAMAGE:
                 raise self._damaged() from None
 
-    def ask(self, sql: str, *, limit: int = 1000, seconds: float = 10.0) -> pl.DataFrame:
+    def ask(
+        self,
+        sql: str,
+        *,
+        params: Sequence[Any] = (),
+        limit: int = 1000,
+        seconds: float = 10.0,
+        current: str = "",
+    ) -> pl.DataFrame:
         """Run a curator's statement: one SELECT, no files, at most `limit` rows and `seconds`.
 
         Besides the tables of TABLES it may call `gradient(row, checkpoint)`, which reads a unit
@@ -90,13 +112,13 @@ class Catalog:
         """
         self.refresh()
         sql = sql.encode(errors="replace").decode()  # a lone surrogate would be a TypeError
-        with self._connection.cursor() as cursor:
+        with self._cursor(current) as cursor:
             timer = threading.Timer(seconds, cursor.interrupt)
             timer.start()
             try:
                 self._check_statement(cursor, sql)
-                result = cursor.sql(f"SELECT * FROM ({sql.strip().rstrip(';')}\n) LIMIT {limit}")
-                return result.pl()
+                limited = f"SELECT * FROM ({sql.strip().rstrip(';')}\n) LIMIT {limit}"
+                return cursor.sql(limited, params=list(params)).pl()
             except duckdb.InterruptException:
                 raise CatalogError(
                     f"the query ran longer than {seconds:g} s. Narrow it with WHERE or LIMIT."
@@ -116,24 +138,56 @@ class Catalog:
         Raises:
             CatalogError: not one condition, wrong SQL, or too slow.
         """
+        self.check_condition(condition)
+        limit = self.store.n_samples
+        found = self.ask(f"SELECT row FROM samples WHERE ({condition}\n)", limit=limit)
+        return found["row"].to_numpy()
+
+    def check_condition(self, condition: str) -> None:
+        """Refuse what is not one SQL condition, before it is put into a query in brackets.
+
+        Raises:
+            CatalogError: not one condition.
+        """
         condition = condition.encode(errors="replace").decode()
         with self._connection.cursor() as cursor:
-            try:  # in other brackets than below, so that no condition can close both
+            try:  # in other brackets than the query's, so that no condition can close both
                 cursor.extract_statements(f"SELECT [{condition}\n]")
             except duckdb.Error:
                 raise CatalogError(
                     f"{condition!r} is not one SQL condition on the samples. "
                     "Write one like: source = 'flan' AND n_tokens < 512."
                 ) from None
-        limit = self.store.n_samples
-        found = self.ask(f"SELECT row FROM samples WHERE ({condition}\n)", limit=limit)
-        return found["row"].to_numpy()
+
+    def keep(self, table: pl.DataFrame) -> str:
+        """Make a table that lives as long as this catalog; the name that `query` knows it by."""
+        name = f"kept_{uuid.uuid4().hex}"
+        with self._connection.cursor() as cursor:
+            cursor.register("incoming", table)
+            cursor.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
+            cursor.unregister("incoming")
+        return name
+
+    def forget(self, name: str) -> None:
+        """Drop what `keep` made."""
+        with contextlib.suppress(duckdb.Error), self._connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE IF EXISTS {name}")
+
+    @contextmanager
+    def _cursor(self, current: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor of its own for every call; a temporary view is seen by it alone."""
+        with self._connection.cursor() as cursor:
+            if current:
+                cursor.execute(f"CREATE TEMP VIEW current AS SELECT * FROM {current}")
+            yield cursor
 
     def refresh(self) -> None:
         """Register runs and edits that appeared on disk since the last look, by anyone."""
         with self._lock:
-            log = self.workspace / LOG
-            seen = (tuple(list_runs(self.workspace)), log.stat().st_size if log.exists() else 0)
+            log, saved = self.workspace / LOG, clusters_path(self.workspace, self.store.digest)
+            size = log.stat().st_size if log.exists() else 0
+            written = saved.stat().st_mtime_ns if saved.exists() else 0
+            seen = (tuple(list_runs(self.workspace)), size, written)
             if seen == self._known:
                 return
             with self._connection.cursor() as cursor:
@@ -147,6 +201,8 @@ class Catalog:
                     if run_id not in old:
                         self._register_run(cursor, run_id)
                 self._register_edits(cursor)
+                if self._known is None or self._known[2] != written:
+                    self._register_clusters(cursor, saved)
                 cursor.execute("COMMIT")
             self._known = seen
 
@@ -314,6 +370,19 @@ class Catalog:
             cursor.register("incoming", table)
             cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
             cursor.unregister("incoming")
+
+    def _register_clusters(self, cursor: duckdb.DuckDBPyConnection, saved: Path) -> None:
+        """The saved duplicate clusters; none where they are absent or damaged: they are derived."""
+        try:
+            tables = cluster_rows(pl.read_parquet(saved, glob=False))
+        except (OSError, pl.exceptions.PolarsError):
+            tables = {}
+        for name in ("clusters", "dropped"):
+            cursor.execute(f"DELETE FROM {name}")
+            if name in tables:
+                cursor.register("incoming", tables[name])
+                cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+                cursor.unregister("incoming")
 
     def _register_edits(self, cursor: duckdb.DuckDBPyConnection) -> None:
         log = read_edits(self.workspace)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from gtp_core.errors import CatalogError
 
-EDIT_KINDS = ("pin", "ban", "free", "tag", "untag", "keeper")
-"""What an edit may do; `free` takes a sample out of pins and bans, `untag` takes a tag off."""
+EDIT_KINDS = ("pin", "ban", "free", "tag", "untag", "keeper", "split")
+"""What an edit may do; `free` takes a sample out of pins and bans, `untag` takes a tag off,
+`keeper` prefers a sample among its duplicates, `split` says that two samples are none (or, with no
+`value`, that the group of a sample is to be split until all its members are alike)."""
 
 LOG = "edits.jsonl"
 
@@ -29,7 +31,7 @@ class Edit:
         time: UTC, ISO 8601.
         what: one of EDIT_KINDS; or undo, and then `undoes` is the number of a line.
         sample_id: the sample, of an edit of one.
-        value: the tag, or the duplicates' keeper.
+        value: the tag; of a split, the other sample.
         sample_ids: the samples, of an edit of many.
     """
 
@@ -86,8 +88,8 @@ def append_edit(
     log = read_edits(workspace)
     if what == "undo" and undoes not in {edit.edit for edit in log if edit.what != "undo"}:
         raise CatalogError(
-            f"edit {undoes} is no pin, ban, tag or keeper in the log of {len(log)}; nothing was "
-            "undone. Choose one that is."
+            f"edit {undoes} is no pin, ban, tag, keeper or split in the log of {len(log)}; nothing "
+            "was undone. Choose one that is."
         )
     time = datetime.now(UTC).isoformat(timespec="seconds")
     edit = Edit(0, time, who, what, sample_id, value, undoes, tuple(sample_ids))

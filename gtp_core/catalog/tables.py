@@ -23,7 +23,8 @@ TABLES = {
     "verdicts": "per run and sample: verdict, keeper (of duplicates), influence, proxy, covered, "
     "gain",
     "clusters": "duplicate clusters: basis, cluster, sample_id, keeper",
-    "edits": "the log: edit, time, who, what (pin, ban, free, tag, untag, keeper or undo), "
+    "dropped": "duplicates that a keeper stands for: sample_id, keeper, basis, score, rule",
+    "edits": "the log: edit, time, who, what (pin, ban, free, tag, untag, keeper, split or undo), "
     "sample_id, value, undoes; an edit of many samples has a row for each",
     "tags": "tags in force: sample_id, tag",
     "marks": "pins and bans in force: sample_id, mark (pin or ban)",
@@ -39,6 +40,7 @@ EMPTY = {
     "verdicts": "run VARCHAR, sample_id VARCHAR, verdict VARCHAR, keeper VARCHAR, influence"
     " DOUBLE, proxy DOUBLE, covered DOUBLE, gain DOUBLE",
     "clusters": "basis VARCHAR, cluster BIGINT, sample_id VARCHAR, keeper BOOLEAN",
+    "dropped": "sample_id VARCHAR, keeper VARCHAR, basis VARCHAR, score DOUBLE, rule VARCHAR",
     "edits": "edit BIGINT, time VARCHAR, who VARCHAR, what VARCHAR, sample_id VARCHAR,"
     " value VARCHAR, undoes BIGINT",
     "tags": "sample_id VARCHAR, tag VARCHAR",
@@ -70,6 +72,14 @@ def run_rows(
         if column not in verdicts.columns:
             verdicts = verdicts.with_columns(since.alias(column))
     frames["verdicts"] = verdicts
+    return {name: frame.select(columns_of(name)) for name, frame in frames.items()}
+
+
+def cluster_rows(saved: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Saved duplicate clusters as rows of `clusters` and `dropped`, columns in their order."""
+    gone = saved.filter(pl.col("kept").is_not_null())
+    gone = gone.select("sample_id", pl.col("kept").alias("keeper"), "basis", "score", "rule")
+    frames = {"clusters": saved, "dropped": gone}
     return {name: frame.select(columns_of(name)) for name, frame in frames.items()}
 
 

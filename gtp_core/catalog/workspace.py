@@ -86,6 +86,14 @@ def read_run(workspace: Path, run_id: str) -> tuple[dict[str, Any], dict[str, pl
     return run, tables
 
 
+def clusters_path(workspace: Path, digest: str) -> Path:
+    """The saved duplicate clusters of the store with this digest: one file, replaced whole.
+
+    Its columns: basis, cluster, sample_id, keeper; and kept, score, rule of what was dropped.
+    """
+    return workspace / "neighbors" / f"clusters-{digest[:16]}.parquet"
+
+
 def list_runs(workspace: Path) -> list[str]:
     """Ids of the complete runs, oldest first."""
     found = []

@@ -1,6 +1,14 @@
 """Numbers about selections and stores: held-out match, reliability, verdicts, comparisons."""
 
 from gtp_core.report.auto import AUTO, Tuned, auto_sentence, tuned
+from gtp_core.report.browse import (
+    CURRENT,
+    current_table,
+    fragile_sentence,
+    prepared_tenths,
+    shown,
+    tenths,
+)
 from gtp_core.report.compare import (
     checkpoint_match,
     compare,
@@ -67,6 +75,7 @@ from gtp_core.report.runs import (
     selection_table,
     topk_ranks,
 )
+from gtp_core.report.similar import NEAREST, TextIndex, nearest_gradients, text_index
 from gtp_core.report.verdicts import VERDICTS, verdict_table
 from gtp_core.report.words import (
     answer,
@@ -79,9 +88,11 @@ from gtp_core.report.words import (
 
 __all__ = [
     "AUTO",
+    "CURRENT",
     "GIVEN",
     "LOW_RELIABILITY",
     "MOST_COMPARED",
+    "NEAREST",
     "VERDICTS",
     "Check",
     "Contestant",
@@ -90,6 +101,7 @@ __all__ = [
     "Likeness",
     "Ranks",
     "Reliability",
+    "TextIndex",
     "Tuned",
     "answer",
     "auto_sentence",
@@ -104,12 +116,14 @@ __all__ = [
     "contestant",
     "contrasted",
     "cosine",
+    "current_table",
     "doubt",
     "enough",
     "exclusive",
     "fill_sentence",
     "findings",
     "five_sentences",
+    "fragile_sentence",
     "from_path",
     "from_run",
     "gains",
@@ -122,12 +136,14 @@ __all__ = [
     "likeness",
     "likeness_table",
     "named",
+    "nearest_gradients",
     "norm_table",
     "only",
     "overlap",
     "overlaps",
     "path_budgets",
     "prepare_path",
+    "prepared_tenths",
     "ranks",
     "read_ids",
     "redundancy",
@@ -140,13 +156,16 @@ __all__ = [
     "saved_path",
     "scores",
     "selection_table",
+    "shown",
     "source_mix",
     "spearman_brown",
     "split_matches",
     "store_facts",
     "task_facts",
     "task_reliability",
+    "tenths",
     "text_duplicates",
+    "text_index",
     "topk_ranks",
     "tuned",
     "verdict_table",
