@@ -6,7 +6,7 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
-from gtp_core.report.gains import covered_and_gain
+from gtp_core.report.joins import covered_and_gain
 from gtp_core.report.quality import combination
 
 HALF = 0.5

@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 from gtp_core.atoms import pose, pose_array
 from gtp_core.catalog import open_catalog
 from gtp_core.methods import METHODS, Settings, select
-from gtp_core.report import gains, given, save, verdict_table
+from gtp_core.report import given, joins, save, verdict_table
 
 N = 60
 
@@ -121,7 +121,7 @@ def test_without_a_ridge_nearly_so():
     atoms = generator.standard_normal((40, 24)).astype(np.float32)
     problem = pose_array(atoms, generator.standard_normal(24) + atoms[:4].mean(axis=0))
     selection = select(problem, 8, settings=Settings(ridge=0.0))
-    covered, gain = gains.covered_and_gain(problem, selection)
+    covered, gain = joins.covered_and_gain(problem, selection)
     slow = slow_gains(problem, selection, problem.target[None], 1e-12)
     assert np.allclose(gain, slow, atol=1e-5)
     assert np.allclose(covered, slow_covered(problem, selection), atol=1e-4)
@@ -133,7 +133,7 @@ def test_many_samples_at_once_and_sides_that_change():
     atoms = generator.standard_normal((3000, 12)) + 0.8
     problem = pose_array(atoms.astype(np.float32), generator.standard_normal(12) + 0.5)
     selection = select(problem, 10, method="random", settings=Settings(ridge=0.05))
-    gain = gains.covered_and_gain(problem, selection)[1]
+    gain = joins.covered_and_gain(problem, selection)[1]
     some = generator.choice(3000, 150, replace=False)
     fitted = selection.support
     rows = problem.atoms.rows(np.arange(3000)).astype(np.float64)
@@ -156,7 +156,7 @@ def test_beyond_the_work_limit_only_those_that_matter_are_looked_at(catalog, mon
     whole = verdict_table(catalog, problem, selection)
     m, dim = len(selection.support), problem.atoms.dim
     limit = m * m * (dim + m) + 20 * m * (dim + 3 * m)
-    monkeypatch.setattr(gains, "MOST_WORK", limit)
+    monkeypatch.setattr(joins, "MOST_WORK", limit)
     table = verdict_table(catalog, problem, selection)
     known = table.filter(pl.col("gain").is_not_null())
     assert 20 - len(INVALID) <= known.height <= 20 + m
@@ -167,7 +167,7 @@ def test_beyond_the_work_limit_only_those_that_matter_are_looked_at(catalog, mon
     assert first in known["sample_id"]
     both = known.join(whole, on="sample_id")
     assert np.allclose(both["gain"], both["gain_right"])
-    monkeypatch.setattr(gains, "MOST_WORK", 1)
+    monkeypatch.setattr(joins, "MOST_WORK", 1)
     assert verdict_table(catalog, problem, selection)["gain"].null_count() == N
 
 
