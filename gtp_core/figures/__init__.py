@@ -18,6 +18,15 @@ from gtp_core.figures.mix import (
     source_figure,
 )
 from gtp_core.figures.theme import COLOURS, Picture, Theme, colour, lay_out, word
+from gtp_core.figures.why import (
+    cosines_figure,
+    covered_figure,
+    examples_figure,
+    sample_checkpoints_figure,
+    subtasks_figure,
+    timeline_figure,
+    waterfall_figure,
+)
 
 __all__ = [
     "CHECKPOINT_COLUMNS",
@@ -27,6 +36,9 @@ __all__ = [
     "by_checkpoint_figure",
     "checkpoint_figure",
     "colour",
+    "cosines_figure",
+    "covered_figure",
+    "examples_figure",
     "held_out_figure",
     "hero_figure",
     "lay_out",
@@ -37,9 +49,13 @@ __all__ = [
     "ranks_figure",
     "residual_figure",
     "rounds_figure",
+    "sample_checkpoints_figure",
     "source_figure",
     "sources_figure",
     "styles",
+    "subtasks_figure",
+    "timeline_figure",
     "upset_figure",
+    "waterfall_figure",
     "word",
 ]
