@@ -411,26 +411,23 @@ def _describe(state: _State, best: _State, scale: float) -> Round:
 
 
 def relative_residuals(
-    rows: np.ndarray, weights: np.ndarray, target: np.ndarray
+    combined: np.ndarray, total: np.ndarray, target: np.ndarray
 ) -> tuple[float, float]:
     """The weighted and the as-trained residual, relative to |target|.
 
     Args:
-        rows: (n_selected, dim) chosen atoms.
-        weights: (n_selected,).
+        combined: (dim,) sum of the chosen atoms, each times its weight.
+        total: (dim,) their plain sum.
         target: (dim,).
     """
     scale = float(np.linalg.norm(target))
-    if scale == 0 or len(rows) == 0:
+    if scale == 0:
         return 1.0, 1.0
-    weighted = float(np.linalg.norm(target - weights @ rows)) / scale
-    return weighted, float(
-        np.linalg.norm(target - best_multiple(rows, target) * rows.sum(0))
-    ) / scale
+    trained = target - best_multiple(total, target) * total
+    return float(np.linalg.norm(target - combined)) / scale, float(np.linalg.norm(trained)) / scale
 
 
-def best_multiple(rows: np.ndarray, target: np.ndarray) -> float:
-    """The c >= 0 that minimises |target - c * sum of rows|: how far equal weights can go."""
-    total = rows.sum(axis=0)
+def best_multiple(total: np.ndarray, target: np.ndarray) -> float:
+    """The c >= 0 that minimises |target - c * total|: how far equal weights can go."""
     length = float(total @ total)
     return max(0.0, float(total @ target) / length) if length > 0 else 0.0

@@ -231,6 +231,44 @@ def test_a_rough_estimate_leaves_no_more_gradient_than_it_may(kind, slack):
     assert np.abs(gradient[weights > 0]).max() <= room
 
 
+def long_working(spread: float):
+    """800 atoms of 8,192 numbers, some nearly equal; `spread` makes a few numbers very large."""
+    generator = np.random.default_rng(3)
+    matrix = generator.standard_normal((800, 8192))
+    matrix[400:] = matrix[:400] + 0.2 * matrix[400:]
+    matrix *= np.exp(spread * generator.standard_normal(matrix.shape))
+    matrix = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
+    working = RowsAndProducts(atoms_of(matrix), matrix[:50].sum(0).astype(np.float64), 0.1)
+    for end in (300, 800):
+        working.admit(np.arange(end))
+    working.keep(np.arange(10, 800))
+    return working, matrix[10:].astype(np.float64)
+
+
+def test_products_of_long_atoms_are_those_of_their_rounding_and_near_the_exact_ones():
+    working, rows = long_working(0.0)
+    step = np.abs(rows).max(axis=1, keepdims=True) / 127
+    rounded = np.rint(rows / step) * step
+    assert np.abs(working._gram - rounded @ rounded.T).max() < 5e-5
+    assert 1e-6 < np.abs(working._gram - rows @ rows.T).max() < 1e-3
+    assert np.linalg.eigvalsh(working._gram.astype(np.float64))[0] > -1e-5
+
+
+def test_atoms_of_a_few_very_large_numbers_are_not_rounded():
+    working, rows = long_working(1.5)
+    assert np.abs(working._gram - rows @ rows.T).max() < 1e-5
+
+
+def test_an_estimate_on_rounded_products_keeps_the_atoms_that_an_exact_one_keeps():
+    working, _ = long_working(0.0)
+    everyone = np.arange(790)
+    rough = working.estimate(everyone, np.zeros(790), 1e-3)
+    exact = working.estimate(everyone, np.zeros(790))
+    strongest = [set(np.argsort(-w)[:40].tolist()) for w in (rough, exact)]
+    assert len(strongest[0] & strongest[1]) >= 38
+    assert np.abs(rough - exact).max() < 0.02 * exact.max()
+
+
 # --- exchanges -------------------------------------------------------------------------------
 
 

@@ -501,11 +501,11 @@ def test_residuals_are_those_of_the_weights_reported(ridge):
 
 
 def test_equal_weights_never_go_below_zero():
-    rows, target = np.eye(2), np.array([-1.0, -1.0])
-    assert best_multiple(rows, target) == 0.0
-    assert best_multiple(rows, np.array([1.0, 3.0])) == pytest.approx(2.0)
-    assert best_multiple(np.array([[1.0, 0], [-1, 0]]), target) == 0.0
-    assert relative_residuals(rows, np.zeros(2), target) == (1.0, 1.0)
+    total, target = np.ones(2), np.array([-1.0, -1.0])
+    assert best_multiple(total, target) == 0.0
+    assert best_multiple(total, np.array([1.0, 3.0])) == pytest.approx(2.0)
+    assert best_multiple(np.zeros(2), target) == 0.0
+    assert relative_residuals(np.zeros(2), total, target) == (1.0, 1.0)
 
 
 # --- very many atoms: rows kept instead of products ------------------------------------------

@@ -3,7 +3,7 @@
 from gtp_core.atoms.aims import POOL
 from gtp_core.atoms.block import Block, remove
 from gtp_core.atoms.capping import CAPS
-from gtp_core.atoms.matrix import ArrayAtoms, Atoms, StoredAtoms, strongest
+from gtp_core.atoms.matrix import ArrayAtoms, Atoms, StoredAtoms, strongest, weighted_sums
 from gtp_core.atoms.posing import DEFAULTS, CommonDirection, pose
 from gtp_core.atoms.problem import Cap, Problem, Split, pose_array
 from gtp_core.atoms.sharing import cancellable, together
@@ -26,4 +26,5 @@ __all__ = [
     "remove",
     "strongest",
     "together",
+    "weighted_sums",
 ]

@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 
 from gtp_core.atoms.block import Block, block_of, remove
-from gtp_core.trajectories import Trajectories
+from gtp_core.trajectories import Trajectories, in_threads
+
+_ROWS_AT_ONCE = 64  # of 32,768 numbers are 16 MB in float64
 
 
 class Atoms(Protocol):
@@ -115,6 +117,28 @@ class StoredAtoms:
     def block(self, index: np.ndarray) -> Block:
         rows = self.trajectories.stored_rows(index)
         return block_of(rows, np.sqrt(self.trajectories.eta), self.direction)
+
+
+def weighted_sums(atoms: Atoms, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """weights @ atoms[index], (n_vectors, dim) float64, a few rows at a time.
+
+    Args:
+        atoms: the matrix.
+        index: (k,) samples.
+        weights: (n_vectors, k).
+    """
+    starts = range(0, len(index), _ROWS_AT_ONCE)
+    # Slices of fixed size, added in order: the same bytes for any number of threads.
+    partial = np.zeros((len(starts), len(weights), atoms.dim))
+
+    def add(begin: int, end: int) -> None:
+        for first in range(begin, end, _ROWS_AT_ONCE):
+            here = slice(first, min(first + _ROWS_AT_ONCE, end))
+            rows = atoms.rows(index[here]).astype(np.float64)
+            partial[first // _ROWS_AT_ONCE] = np.einsum("ij,jk->ik", weights[:, here], rows)
+
+    in_threads(add, len(index), at_once=_ROWS_AT_ONCE)
+    return partial.sum(axis=0)
 
 
 def strongest(

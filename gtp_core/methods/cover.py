@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 
 import numpy as np
 
-from gtp_core.atoms import Atoms, Problem, strongest
+from gtp_core.atoms import Atoms, Problem, strongest, weighted_sums
 from gtp_core.errors import BudgetError
 from gtp_core.methods.register import OnRound, Settings, equal_weights, finish, method
 from gtp_core.methods.steps import largest_first, open_to
@@ -38,8 +38,8 @@ def craig(
     """
     ground, distances = _ground(problem, "craig", count)
     support, sizes = _facilities(problem, ground, distances, count)
-    rows = problem.atoms.rows(support).astype(np.float64)
-    weights = sizes * best_multiple(sizes[:, None] * rows, problem.target)
+    total = weighted_sums(problem.atoms, support, sizes[None].astype(np.float64))[0]
+    weights = sizes * best_multiple(total, problem.target)
     support, weights = largest_first(support, weights)
     return finish(problem, "craig", count, support, weights, stop=Stop.RANKED)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gtp_core.atoms import Problem
+from gtp_core.atoms import Problem, weighted_sums
 from gtp_core.atoms.sharing import together
 from gtp_core.methods.register import OnRound, Settings
 from gtp_core.methods.steps import largest_first
@@ -77,7 +77,7 @@ def _rounds(problem: Problem, answers: list[Pursued]) -> tuple[Round, ...]:
     total, kept, rounds = np.zeros(problem.atoms.dim), 0, []
     scale = max(float(np.linalg.norm(problem.target)), 1e-300)
     for number, (support, weights, *_) in enumerate(answers, 1):
-        total += weights @ problem.atoms.rows(support).astype(np.float64)
+        total += weighted_sums(problem.atoms, support, weights[None])[0]
         left = float(np.linalg.norm(problem.target - total / number)) / scale
         rounds.append(Round(len(support), kept, 0, left))
         kept += len(support)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from gtp_core.atoms import Problem
+from gtp_core.atoms import Problem, weighted_sums
 from gtp_core.pursuit import Round, Selection, Stop, best_multiple, relative_residuals
 
 OnRound = Callable[[Round], bool | None]
@@ -90,7 +90,8 @@ def equal_weights(
     stop: Stop = Stop.RANKED,
 ) -> Selection:
     """A selection whose weights are all the one number that fits the target best."""
-    weight = best_multiple(problem.atoms.rows(support).astype(np.float64), problem.target)
+    total = weighted_sums(problem.atoms, support, np.ones((1, len(support))))[0]
+    weight = best_multiple(total, problem.target)
     weights = np.full(len(support), weight)
     return finish(problem, name, count, support, weights, pruned=pruned, stop=stop)
 
@@ -108,8 +109,9 @@ def finish(
     pruned: np.ndarray | None = None,
 ) -> Selection:
     """Residuals from the weights themselves, and everything in one object."""
-    rows = problem.atoms.rows(support).astype(np.float64)
-    weighted, as_trained = relative_residuals(rows, weights, problem.target)
+    both = np.stack([weights, np.ones(len(support))])
+    combined, total = weighted_sums(problem.atoms, support, both)
+    weighted, as_trained = relative_residuals(combined, total, problem.target)
     return Selection(
         method=name,
         budget=count,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gtp_core.atoms import Block, Problem
+from gtp_core.atoms import Block, Problem, weighted_sums
 from gtp_core.estimate import on_one_thread
 
 _REACH = 4  # atoms fetched in a pass, in multiples of the budget
@@ -73,7 +73,7 @@ def as_trained(problem: Problem, support: np.ndarray) -> float:
 
 def _match(problem: Problem, support: np.ndarray, ridge: float) -> float:
     """By how much the best multiple of the plain sum lowers |target|^2."""
-    total = problem.atoms.rows(support).astype(np.float64).sum(axis=0)
+    total = weighted_sums(problem.atoms, support, np.ones((1, len(support))))[0]
     length = float(total @ total) + ridge * len(support)
     return max(0.0, float(total @ problem.target)) ** 2 / length if length > 0 else 0.0
 

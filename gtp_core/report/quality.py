@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 import polars as pl
 
-from gtp_core.atoms import Problem, together
+from gtp_core.atoms import Problem, together, weighted_sums
 from gtp_core.catalog import Catalog
 from gtp_core.methods import Settings, parse_budget, select, used_settings
 from gtp_core.methods.register import OnRound
@@ -85,8 +85,7 @@ def spearman_brown(split_half: float, factor: float) -> float:
 
 def combination(problem: Problem, selection: Selection) -> np.ndarray:
     """weights @ atoms[support], (dim,) float64."""
-    rows = problem.atoms.rows(selection.support).astype(np.float64)
-    return selection.weights @ rows
+    return weighted_sums(problem.atoms, selection.support, selection.weights[None])[0]
 
 
 def held_out(
