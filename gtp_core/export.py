@@ -86,10 +86,7 @@ def _parquet(rows: pl.DataFrame) -> bytes:
 @export_format("csv")
 def _csv(rows: pl.DataFrame) -> bytes:
     """CSV without the original record; cells that look like formulas are disarmed."""
-    text = pl.col(pl.String)
-    disarmed = pl.when(text.str.contains(_FORMULA)).then(pl.lit("'") + text).otherwise(text)
-    table = rows.drop("record").with_columns(disarmed.name.keep())
-    return table.write_csv(quote_style="always").encode()
+    return table_csv(rows.drop("record"))
 
 
 @export_format("ids")
@@ -217,6 +214,23 @@ def export_run(
         why = getattr(error, "strerror", None) or error
         raise ExportError(f"{str(path)!r} cannot be written ({why}). Choose another.") from None
     return export.receipt
+
+
+def lists_of(catalog: Catalog, run_id: str) -> dict[str, list[str]]:
+    """The ids of `pins`, `bans` and `ids` that a run's command reads from files, those there are.
+
+    Raises:
+        RunError: no such run.
+    """
+    run, tables = catalog.read_run(run_id)
+    return rebuild_files(run, tables["selection"])
+
+
+def table_csv(table: pl.DataFrame) -> bytes:
+    """A table as CSV; cells that look like formulas are disarmed."""
+    text = pl.col(pl.String)
+    disarmed = pl.when(text.str.contains(_FORMULA)).then(pl.lit("'") + text).otherwise(text)
+    return table.with_columns(disarmed.name.keep()).write_csv(quote_style="always").encode()
 
 
 def _receipt_path(path: Path, *, overwrite: bool) -> Path:

@@ -60,15 +60,39 @@ def seed(key: str, options: Sequence[Any] | None, default: Any) -> None:
     _write(key, state[_KEPT].get(key))
 
 
+def stay_near(key: str, options: Sequence[int]) -> None:
+    """Before `seed`, where options are numbers that move a little: stay at the nearest of them."""
+    here = st.session_state.get(key)
+    if isinstance(here, int) and here not in options:
+        st.session_state[key] = min(options, key=lambda option: abs(option - here))
+
+
+def text(key: str) -> str:
+    """Something that is no widget, such as the focused sample; empty when nobody set it."""
+    kept = st.session_state[_KEPT].get(key)
+    _write(key, kept)
+    return kept or ""
+
+
+def link(**changes: str) -> dict[str, str]:
+    """What a link has to carry so that another page opens on the same view, with changes."""
+    return {**st.session_state[_KEPT], **changes}
+
+
 def put(key: str, text: str, forget: Sequence[str] = ()) -> None:
-    """Set something that is no widget, such as the open store; forget what belonged to the old."""
+    """Set something that is no widget, such as the open store; forget what belonged to the old.
+
+    An empty text takes it away.
+    """
     state = st.session_state
     for name in forget:
         state.pop(name, None)
         state[_KEPT].pop(name, None)
         _write(name, None)
     state[_KEPT][key] = text
-    _write(key, text)
+    if not text:
+        del state[_KEPT][key]
+    _write(key, text or None)
 
 
 def _write(key: str, text: str | None) -> None:

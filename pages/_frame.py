@@ -12,7 +12,7 @@ from gtp_core.errors import TaskError
 from gtp_core.figures import word
 from gtp_core.report import auto_sentence, reliability, store_facts
 from gtp_core.store import open_store, read_manifest
-from pages import _address
+from pages import _address, _edits
 from pages._settings import budget_of, fit_subspace, settings_of
 from pages._show import choice, one_sentence, passport, plain, preview, samples, show, table, theme
 from pages._view import View, digest_of, key_of, problem_of, tuned_at
@@ -70,23 +70,29 @@ def open_current() -> Catalog:
     return kept
 
 
-def header() -> View:
-    """What is open: store, task, budget, settings."""
+def header(*, steady: bool = False) -> View:
+    """What is open: store, task, budget, settings, and the edits that they are chosen with.
+
+    Args:
+        steady: edits made on this page wait until the visitor asks to choose again.
+    """
     with one_sentence():
         catalog = open_current()
         if not catalog.store.task_names:
             raise TaskError("this store has no validation task. Collect one and load it again.")
-        left, middle, right = st.columns([3, 5, 2], vertical_alignment="bottom")
+        left, middle, right, last = st.columns([6, 10, 4, 3], vertical_alignment="bottom")
         names = catalog.store.task_names
         _address.seed("task", names, names[0])
         task = left.selectbox("Validation task", names, key="task")
         settings, posed, auto = settings_of(right)
-        problem = problem_of(catalog, task, posed, digest_of(catalog))
+        _edits.undo_button(last, catalog)  # before anything that pins or bans could forbid
+        edits = _edits.standing(catalog, steady=steady)
+        problem = problem_of(catalog, task, posed, edits, digest_of(catalog))
         n_candidates = problem.most
         budget = budget_of(middle, problem, n_candidates)
         fit_subspace(problem, settings)
         known = reliability(problem, problem.n_examples)
-        view = View(catalog, problem, settings, budget, known, theme())
+        view = View(catalog, problem, settings, budget, known, theme(), edits=edits)
         if auto:
             found = tuned_at(problem, budget, settings, key_of(view))
             view = replace(view, settings=found.settings, tuned=found)
@@ -106,6 +112,8 @@ def _open_line(view: View) -> None:
             f"task reliability {view.reliability.full:.2f} "
             f"from {view.reliability.n_examples} examples"
         )
+    for name, ids in (("pinned", view.edits.pins), ("banned", view.edits.bans)):
+        parts += [f"{len(ids):,} {name}"] if ids else []
     chosen = [(word(name), view.select(name)) for name in ("gtp", "top-k")]
     parts += [
         f"{name} {len(s.support):,}: residual {s.residual_weighted:.2f}" for name, s in chosen

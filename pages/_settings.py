@@ -24,6 +24,7 @@ def budget_of(place: Any, problem: Problem, n_candidates: int) -> str:
     options = path_budgets(n_candidates, problem.atoms.dim)
     wanted = min(round(n_candidates * _DEFAULT_SHARE), _DEFAULT_BUDGET)
     nearest = min(options, key=lambda option: abs(option - wanted))
+    _address.stay_near("budget", options)
     _address.seed("budget", options, nearest)
     exact = st.session_state["exact"].strip()
     slid = place.select_slider(

@@ -1,12 +1,14 @@
 """What is open, as pages see it, and the answers about it, each computed once."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import streamlit as st
 
 from gtp_core.atoms import Problem, pose
-from gtp_core.catalog import Catalog
+from gtp_core.catalog import Catalog, Standing
 from gtp_core.figures import Theme
 from gtp_core.methods import Settings
 from gtp_core.pursuit import Selection
@@ -38,6 +40,7 @@ class View:
         reliability: of the task's target.
         theme: light or dark.
         tuned: what `auto` chose of the settings, if anything was left to it.
+        edits: the pins and bans that the problem honours.
     """
 
     catalog: Catalog
@@ -47,6 +50,12 @@ class View:
     reliability: Reliability | None
     theme: Theme
     tuned: Tuned | None = None
+    edits: Standing = field(default_factory=Standing)
+
+    @cached_property
+    def key(self) -> str:
+        """What a cached answer depends on besides budget, method and settings."""
+        return f"{digest_of(self.catalog)}-{sorted(self.problem.settings.items(), key=str)}"
 
     @property
     def task(self) -> str:
@@ -92,12 +101,23 @@ def digest_of(catalog: Catalog) -> str:
 
 def key_of(view: View) -> str:
     """What a cached answer depends on besides budget, method and settings."""
-    return f"{digest_of(view.catalog)}-{sorted(view.problem.settings.items(), key=str)}"
+    return view.key
+
+
+def problem_of(
+    catalog: Catalog, task: str, posed: dict[str, Any], edits: Standing, digest: str
+) -> Problem:
+    """The pool posed against a task with the pins and bans in force; another edit, another one."""
+    # A hundred thousand ids: one hash here is a hundred times as fast as Streamlit's.
+    edited = hashlib.sha256(repr(edits).encode(errors="backslashreplace")).hexdigest()
+    return _problem(catalog, task, posed, edits, edited, digest)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Reading the task")
-def problem_of(_catalog: Catalog, task: str, posed: dict[str, Any], digest: str) -> Problem:
-    return pose(_catalog, task, **posed)
+def _problem(
+    _catalog: Catalog, task: str, posed: dict[str, Any], _edits: Standing, edited: str, digest: str
+) -> Problem:
+    return pose(_catalog, task, pins=_edits.pins, bans=_edits.bans, **posed)
 
 
 @st.cache_resource(max_entries=256, show_spinner="Choosing samples")
@@ -136,8 +156,10 @@ def _path(view: View) -> Any:
     known = _saved_path(view)
     if known is not None:
         return known
-    # Auto may choose another ridge at every budget, and each would have a path of its own.
-    asked = view.tuned is not None or view.catalog.store.n_samples > _SMALL_POOL
+    # Auto may choose another ridge at every budget, and each would have a path of its own; so
+    # would every edit.
+    asked = view.tuned is not None or view.edits != Standing()
+    asked = asked or view.catalog.store.n_samples > _SMALL_POOL
     if asked and not st.button(
         "Prepare the budget path",
         help="Solves every budget of the slider once; takes minutes on a large store.",

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from gtp_core.export import FORMATS, ORDERS, RECEIPT, receipt_bytes, render
+from gtp_core.export import FORMATS, ORDERS, RECEIPT, lists_of, receipt_bytes, render
 from gtp_core.methods import METHODS, label
 from gtp_core.report import save
 from pages import _frame, _start
@@ -61,6 +61,15 @@ st.caption(
     f"{receipt['rows']:,} rows · {receipt['tokens']:,} tokens · {receipt['bytes']:,} bytes · "
     f"SHA-256 {receipt['sha256'][:16]}…"
 )
+for flag, ids in lists_of(view.catalog, run_id).items():
+    st.download_button(
+        f"Download the {flag} that the command below reads",
+        "".join(f"{one}\n" for one in ids),
+        file_name=f"{export.name}.{flag}.txt",
+        icon=":material/list:",
+        on_click="ignore",
+        key=f"list-{flag}",
+    )
 st.subheader("First three rows", anchor=False)
 if kind == "less":
     st.caption("A zip of two files; the JSON lines of the same run show its texts.")
