@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from gtp_core.cli import choosing, collecting, importing, runs, stores
+from gtp_core.cli import choosing, collecting, importing, neighbors, runs, stores
 from gtp_core.cli.common import Answer
 from gtp_core.errors import GTPError
 
@@ -72,7 +72,17 @@ VERBS: dict[str, Verb] = {
         choosing.select_arguments,
         choosing.select_samples,
     ),
-    "compare": ("put two runs side by side", runs.compare_arguments, runs.compare_runs),
+    "compare": ("put two to four runs side by side", runs.compare_arguments, runs.compare_runs),
+    "neighbors": (
+        "build the nearest-neighbour graph of a store",
+        neighbors.neighbors_arguments,
+        neighbors.neighbors,
+    ),
+    "duplicates": (
+        "find clusters of duplicates and say who is kept",
+        neighbors.duplicates_arguments,
+        neighbors.find_duplicates,
+    ),
     "export": ("write a run's samples and a receipt", runs.export_arguments, runs.export),
     "serve": ("open the app on a store", stores.serve_arguments, stores.serve),
 }

@@ -1,0 +1,239 @@
+"""Groups of duplicates at a threshold: what similarity connects, and what a curator took apart."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from gtp_core.catalog import Edit
+from gtp_core.neighbors.pairs import Likeness, components
+
+_LARGEST = 2000  # distinct members up to which a group is split by complete linkage
+_APART = 2.0  # distance of members that are not alike; those of a curator's split are farther
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a curator said are no duplicates.
+
+    Attributes:
+        pairs: rows (one < other) that must not share a keeper.
+        whole: rows whose group is split until all its members are alike.
+        chains: whether every group with a chain is.
+    """
+
+    pairs: frozenset[tuple[int, int]] = frozenset()
+    whole: frozenset[int] = frozenset()
+    chains: bool = False
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups in one respect, at one threshold.
+
+    Attributes:
+        likeness: what they rest on.
+        threshold: similarity from which two samples are duplicates.
+        label: (n_samples,) number of the group, from 0 in the order of their first rows; -1 alone.
+        one, other, score: the pairs that hold them together, rows as in `likeness`.
+    """
+
+    likeness: Likeness
+    threshold: float
+    label: np.ndarray
+    one: np.ndarray
+    other: np.ndarray
+    score: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many groups there are."""
+        return int(self.label.max(initial=-1)) + 1
+
+
+def read_splits(edits: Iterable[Edit], row_of: dict[str, int], *, chains: bool = False) -> Splits:
+    """The splits among the edits in force; ids that are not in the pool are left aside."""
+    pairs, whole = set(), set()
+    for edit in edits:
+        row = row_of.get(edit.sample_id)
+        if edit.what != "split" or row is None:
+            continue
+        if not edit.value:
+            whole.add(row)
+        elif (other := row_of.get(edit.value)) is not None and other != row:
+            pairs.add((min(row, other), max(row, other)))
+    return Splits(frozenset(pairs), frozenset(whole), chains)
+
+
+def group(likeness: Likeness, threshold: float, splits: Splits = Splits()) -> Groups:
+    """The groups that pairs of at least `threshold` connect, taken apart where asked for."""
+    kept = likeness.score >= threshold - 1e-6
+    one, other, score = likeness.one[kept], likeness.other[kept], likeness.score[kept]
+    if splits.pairs:
+        apart = {_codes_of(likeness.copies, pair) for pair in splits.pairs}
+        n = len(likeness.copies)
+        kept = ~np.isin(one * n + other, np.array(sorted(apart), np.int64))
+        one, other, score = one[kept], other[kept], score[kept]
+    one, other, score = _split(likeness, one, other, score, threshold, splits)
+    return Groups(likeness, threshold, _labels(likeness.copies, one, other), one, other, score)
+
+
+def _codes_of(copies: np.ndarray, pair: tuple[int, int]) -> int:
+    a, b = sorted(int(copies[row]) for row in pair)
+    return a * len(copies) + b
+
+
+def _labels(copies: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(n_samples,) groups numbered by their first row; -1 where a sample is alone."""
+    label = np.full(len(copies), -1, np.int64)
+    same = np.flatnonzero((copies >= 0) & (copies != np.arange(len(copies))))
+    found, nodes = components(np.concatenate([one, same]), np.concatenate([other, copies[same]]))
+    if not len(nodes):
+        return label
+    _, first, inverse = np.unique(found, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    label[nodes] = rank[inverse]
+    return label
+
+
+def _split(
+    likeness: Likeness,
+    one: np.ndarray,
+    other: np.ndarray,
+    score: np.ndarray,
+    threshold: float,
+    splits: Splits,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pairs without those that cross a complete-link split of their group."""
+    if not (splits.chains or splits.whole or splits.pairs):
+        return one, other, score
+    found, nodes = components(one, other)
+    of_pair = found[np.searchsorted(nodes, one)]
+    asked = {int(likeness.copies[row]) for row in splits.whole}
+    asked |= {int(likeness.copies[row]) for pair in splits.pairs for row in pair}
+    apart = {_codes_of(likeness.copies, pair) for pair in splits.pairs}
+    keep = np.ones(len(one), bool)
+    order = np.argsort(of_pair, kind="stable")
+    edges = np.flatnonzero(np.diff(of_pair[order], prepend=-1))
+    for mine in np.split(order, edges[1:]) if len(order) else []:
+        members = np.unique(np.concatenate([one[mine], other[mine]]))
+        chain = len(mine) < len(members) * (len(members) - 1) // 2
+        if not chain or len(members) > _LARGEST:
+            continue
+        if splits.chains or asked & set(members.tolist()):
+            part = _complete_link(
+                members, one[mine], other[mine], score[mine], threshold, apart, len(likeness.copies)
+            )
+            a, b = np.searchsorted(members, one[mine]), np.searchsorted(members, other[mine])
+            keep[mine[part[a] != part[b]]] = False
+    return one[keep], other[keep], score[keep]
+
+
+def _complete_link(
+    members: np.ndarray,
+    one: np.ndarray,
+    other: np.ndarray,
+    score: np.ndarray,
+    threshold: float,
+    apart: set[int],
+    n: int,
+) -> np.ndarray:
+    """Parts (n_members,) of a group such that any two of a part are alike."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    far = np.full((len(members), len(members)), _APART)
+    a, b = np.searchsorted(members, one), np.searchsorted(members, other)
+    far[a, b] = far[b, a] = 1 - score.astype(np.float64)
+    for code in apart:
+        pair = np.searchsorted(members, [code // n, code % n]) % len(members)
+        if members[pair[0]] == code // n and members[pair[1]] == code % n:
+            far[pair[0], pair[1]] = far[pair[1], pair[0]] = _APART + 1
+    np.fill_diagonal(far, 0.0)
+    tree = linkage(squareform(far, checks=False), method="complete")
+    return np.asarray(fcluster(tree, 1 - threshold + 1e-6, criterion="distance"))
+
+
+def group_table(groups: Groups) -> pl.DataFrame:
+    """One row per group, those of which most would go first.
+
+    Returns:
+        cluster, size, distinct (members that are not entirely the same), lowest and highest score
+        of its pairs (1 among copies), chain: whether two members are not alike themselves, first:
+        the row of its first member.
+    """
+    label = groups.label
+    members = pl.DataFrame({"cluster": label, "row": np.arange(len(label))}).filter(
+        pl.col("cluster") >= 0
+    )
+    copies = groups.likeness.copies
+    table = members.with_columns(pl.Series("copy", copies[members["row"].to_numpy()]))
+    table = table.group_by("cluster").agg(
+        pl.len().alias("size"),
+        pl.col("copy").n_unique().alias("distinct"),
+        pl.col("row").min().alias("first"),
+    )
+    pairs = pl.DataFrame({"cluster": label[groups.one], "score": groups.score.astype(np.float64)})
+    scores = pairs.group_by("cluster").agg(
+        pl.len().alias("pairs"),
+        pl.col("score").min().alias("lowest"),
+        pl.col("score").max().alias("highest"),
+    )
+    wanted = pl.col("distinct") * (pl.col("distinct") - 1) // 2
+    return (
+        table.join(scores, on="cluster", how="left")
+        .with_columns(
+            (pl.col("pairs").fill_null(0) < wanted).alias("chain"),
+            pl.col("lowest", "highest").fill_null(1.0),
+        )
+        .sort(["size", "cluster"], descending=[True, False])
+        .select("cluster", "size", "distinct", "lowest", "highest", "chain", "first")
+    )
+
+
+def threshold_curve(likeness: Likeness, steps: int = 41) -> pl.DataFrame:
+    """What every threshold from the floor to 1 would mean: threshold, groups, rows.
+
+    `rows` are those beyond one of each group: what would go if chains were dropped whole, so the
+    most that can go.
+    """
+    copies = likeness.copies
+    rows = []
+    for threshold in np.linspace(likeness.floor, 1.0, steps):
+        kept = likeness.score >= threshold - 1e-6
+        label = _labels(copies, likeness.one[kept], likeness.other[kept])
+        groups = int(label.max(initial=-1)) + 1
+        rows.append((round(float(threshold), 4), groups, int((label >= 0).sum()) - groups))
+    return pl.DataFrame(rows, schema=["threshold", "groups", "rows"], orient="row")
+
+
+def pairs_near(likeness: Likeness, threshold: float, count: int = 6, seed: int = 0) -> pl.DataFrame:
+    """Pairs drawn from those just above and just below a threshold.
+
+    "Just" is the nearest hundredth, or the `10 * count` nearest where that holds fewer.
+
+    Returns:
+        side (above, below), row, other, score; nearest to the threshold first.
+    """
+    generator = np.random.default_rng(seed)
+    found = []
+    for side, mask in (
+        ("above", likeness.score >= threshold - 1e-6),
+        ("below", likeness.score < threshold - 1e-6),
+    ):
+        place = np.flatnonzero(mask)
+        far = np.abs(likeness.score[place] - threshold)
+        place = place[np.argsort(far, kind="stable")]
+        close = max(int((np.sort(far) <= 0.01).sum()), 10 * count)
+        drawn = np.sort(generator.permutation(min(close, len(place)))[:count])
+        found += [
+            (side, int(likeness.one[p]), int(likeness.other[p]), float(likeness.score[p]))
+            for p in place[drawn]
+        ]
+    return pl.DataFrame(
+        found,
+        schema={"side": pl.String, "row": pl.Int64, "other": pl.Int64, "score": pl.Float64},
+        orient="row",
+    )
