@@ -46,14 +46,14 @@ def picked(view: _frame.View) -> list[Contestant]:
     for letter, default, place in zip(_LETTERS, _FIRST, places, strict=True):
         # The first two are always there: one selection alone is no comparison.
         some = options if default == NOBODY else options[:-1]
-        asked.append(_asked(place, letter, some, default, tuple(METHODS)))
-    wanted = [one for one in asked if one[0] != NOBODY]
+        asked.append((letter, *_asked(place, letter, some, default)))
+    wanted = [one for one in asked if one[1] != NOBODY]
     with _frame.one_sentence():
         # After LIST is asked for, its ids are read: a bad list is no error while nobody wants it.
-        ids = tuple(ids_of(content, "the list")) if LIST in dict(wanted) else ()
-        names = named([_name(who, budget) for who, budget in wanted])
+        ids = tuple(ids_of(content, "the list")) if LIST in {who for _, who, _ in wanted} else ()
+        names = named([_name(*one) for one in wanted])
         pairs = zip(wanted, names, strict=True)
-        return [_judged(view, who, budget, name, ids) for (who, budget), name in pairs]
+        return [_judged(view, who, budget, name, ids) for (_, who, budget), name in pairs]
 
 
 def _asked(
@@ -61,7 +61,6 @@ def _asked(
     letter: str,
     options: list[str],
     default: str,
-    methods: tuple[str, ...],
 ) -> tuple[str, str]:
     """Who takes part under a letter, and at which budget; "" for the current one."""
     _address.seed(letter, options, default)
@@ -69,7 +68,7 @@ def _asked(
         letter.upper(),
         options,
         key=letter,
-        format_func=lambda one: word(one) if one in methods else one,
+        format_func=lambda one: word(one) if one in METHODS else one,
         help="A method, a saved run (of any task), or a list of yours.",
     )
     _address.seed(f"{letter}_budget", None, "")
@@ -77,10 +76,10 @@ def _asked(
         f"Budget of {letter.upper()}",
         key=f"{letter}_budget",
         placeholder="as above",
-        disabled=who not in methods,
+        disabled=who not in METHODS,
         help="Another budget than above: samples (500), percent (5%) or tokens (200000tok).",
     )
-    return who, typed.strip() if who in methods else ""
+    return who, typed.strip() if who in METHODS else ""
 
 
 def _list_of_yours(view: _frame.View) -> bytes:
@@ -105,8 +104,11 @@ def _list_of_yours(view: _frame.View) -> bytes:
     return content
 
 
-def _name(who: str, budget: str) -> str:
-    return f"{word(who)} at {budget}" if budget else word(who) if who in METHODS else who
+def _name(letter: str, who: str, budget: str) -> str:
+    """Short enough for a legend: the id of a run stands under its letter."""
+    if who in METHODS:
+        return f"{word(who)} at {budget}" if budget else word(who)
+    return who if who == LIST else f"run {letter.upper()}"
 
 
 def _judged(
@@ -151,21 +153,26 @@ def say(place: Any, sentences: list[str]) -> None:
     place.markdown("\n".join(f"- {_frame.plain(sentence)}" for sentence in sentences))
 
 
-def with_spreads(view: _frame.View, found: list[Contestant]) -> list[Contestant]:
-    """The same with their matches at every split, which takes a fit each: once, and where cheap."""
-    return [
-        one if one.matches is not None else replace(one, matches=_matches(view, one))
-        for one in found
-    ]
+def with_spreads(
+    view: _frame.View, found: list[Contestant], *, known: bool = False
+) -> list[Contestant]:
+    """The same with their matches at every split, which takes fits: once each, and where cheap.
 
-
-def _matches(view: _frame.View, one: Contestant) -> Any:
-    settings = str(sorted(one.selection.settings.items(), key=str))
-    return _fitted_anew(view.problem, one.selection, settings, key_of(view))
+    With `known`, only those that this visitor has waited for already.
+    """
+    waited = st.session_state.setdefault("_spreads", set())
+    answer = []
+    for one in found:
+        key = (key_of(view), str(sorted(one.selection.settings.items(), key=str)))
+        if one.matches is None and (not known or key in waited):
+            one = replace(one, matches=_fitted_anew(view.problem, one.selection, *key))
+            waited.add(key)
+        answer.append(one)
+    return answer
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def _fitted_anew(_problem: Problem, _selection: Selection, settings: str, key: str) -> Any:
+def _fitted_anew(_problem: Problem, _selection: Selection, key: str, settings: str) -> Any:
     return split_matches(_problem, _selection)
 
 

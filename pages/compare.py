@@ -27,7 +27,7 @@ from pages import _contestants, _frame, _start
 
 _start.require("compare")
 view = _frame.header()
-found = _contestants.picked(view)
+found = _contestants.with_spreads(view, _contestants.picked(view), known=True)
 a, b = found[:2]
 names, pair = [one.name for one in found], (a.name, b.name)
 styled = styles(names, [one.selection.method for one in found])
@@ -40,9 +40,8 @@ for one in found:
 sentences = st.empty()
 _contestants.say(sentences, five_sentences(view.catalog, view.problem, found))
 
-given = _frame.choice(
-    "Conditional gain given", ["a", "b"], "given", words=dict(zip("ab", pair, strict=True))
-)
+words = {letter: _frame.plain(name) for letter, name in zip("ab", pair, strict=True)}
+given = _frame.choice("Conditional gain given", ["a", "b"], "given", words=words)
 with _frame.one_sentence():
     picks = gains(view.catalog, view.problem, a, b, given=a if given == "a" else b)
 _frame.show(hero_figure(picks, pair, view.theme), "hero")
@@ -62,7 +61,14 @@ with right:
     by = _frame.choice("By checkpoint", list(CHECKPOINT_COLUMNS), "by", words=_contestants.BY)
     table = by_checkpoint(view.catalog, view.problem, found)
     _frame.show(by_checkpoint_figure(table, styled, view.theme, column=by), "by-checkpoint")
+left, right = st.columns(2, vertical_alignment="center")
+with left:
     _frame.show(ranks_figure(ranks(view.problem, a, b), pair, view.theme), "ranks")
+right.caption(
+    "The whole pool in two orders; the darker, the more samples. Top-k's order is by influence. "
+    "Any other has its own samples first, strongest first, then the rest by what each would still "
+    "add to it."
+)
 
 _contestants.show_only(view, a, b, "only-a")
 _contestants.show_only(view, b, a, "only-b")

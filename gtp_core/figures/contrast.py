@@ -209,4 +209,6 @@ def by_checkpoint_figure(
 
 
 def _marker(theme: Theme, shade: str) -> dict[str, object]:
-    return {"color": colour(theme, shade), "pattern": {"shape": _PATTERNS[shade]}}
+    pattern = {"shape": _PATTERNS[shade], "fillmode": "overlay", "size": 6, "fgopacity": 0.5}
+    pattern["fgcolor"] = colour(theme, "paper")
+    return {"color": colour(theme, shade), "pattern": pattern}

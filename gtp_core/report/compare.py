@@ -1,4 +1,4 @@
-"""Two selections side by side: overlap, sources, redundancy, match by checkpoint, and in words."""
+"""Selections side by side: overlap, sources, redundancy, match by checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,9 +9,10 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
+from gtp_core.report.contrast_geometry import likeness
 from gtp_core.report.quality import cosine
 
-_MAX_PAIRS = 3000  # largest selection whose pairs are all compared; more would be 9 M cosines
+_LETTERS = "abcd"
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
@@ -23,14 +24,11 @@ def overlap(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 
 def redundancy(problem: Problem, support: np.ndarray) -> float | None:
-    """Mean over chosen samples of the largest cosine to another chosen one; None above 3,000."""
-    if not 2 <= len(support) <= _MAX_PAIRS:
-        return None
-    rows = problem.atoms.rows(support).astype(np.float64)
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -1.0)
-    return float(cosines.max(axis=1).mean())
+    """Mean of the largest cosine of each chosen sample to another chosen one; None of fewer than 2.
+
+    Of very many it is the mean over evenly spread ones: see `likeness`.
+    """
+    return likeness(problem, support).mean
 
 
 def source_mix(catalog: Catalog, supports: Mapping[str, np.ndarray]) -> pl.DataFrame:
@@ -78,32 +76,30 @@ def text_duplicates(catalog: Catalog, support: np.ndarray) -> int:
     return int(texts["n"].item())
 
 
-def compare(
-    catalog: Catalog,
-    problem: Problem,
-    a: Mapping[str, Any],
-    b: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Two saved runs side by side, as plain JSON types.
+def compare(catalog: Catalog, problem: Problem, *sides: Mapping[str, Any]) -> dict[str, Any]:
+    """Two to four saved runs side by side, as plain JSON types: `a`, `b`, `c` and `d`.
 
     Args:
         catalog: the open catalog.
         problem: the geometry in which redundancy is measured.
-        a: `{"run": document, "support": indices}`, and `b` likewise.
+        sides: `{"run": document, "support": indices}` each. `overlap` is that of the first two.
     """
-    sides = {}
-    for name, side in (("a", a), ("b", b)):
-        run, support = side["run"], side["support"]
-        sides[name] = {
-            **{key: run[key] for key in ("run", "method", "task", "budget", "n_selected")},
-            **{key: run[key] for key in ("residual_weighted", "residual_as_trained", "held_out")},
-            "redundancy": redundancy(problem, support),
-            "text_duplicates": text_duplicates(catalog, support),
-        }
-    mix = source_mix(catalog, {"a": a["support"], "b": b["support"]})
+    told = dict(zip(_LETTERS, sides, strict=False))
+    mix = source_mix(catalog, {letter: side["support"] for letter, side in told.items()})
     return {
         "store_id": catalog.store.store_id,
-        **sides,
-        "overlap": overlap(a["support"], b["support"]),
+        **{letter: _side(catalog, problem, **side) for letter, side in told.items()},
+        "overlap": overlap(sides[0]["support"], sides[1]["support"]),
         "sources": mix.to_dicts(),
+    }
+
+
+def _side(
+    catalog: Catalog, problem: Problem, run: Mapping[str, Any], support: np.ndarray
+) -> dict[str, Any]:
+    return {
+        **{key: run[key] for key in ("run", "method", "task", "budget", "n_selected")},
+        **{key: run[key] for key in ("residual_weighted", "residual_as_trained", "held_out")},
+        "redundancy": redundancy(problem, support),
+        "text_duplicates": text_duplicates(catalog, support),
     }
