@@ -15,6 +15,7 @@ PAGES = {
         "pages/overview.py", title="Overview", icon=":material/insights:", default=True
     ),
     "budget_lab": st.Page("pages/budget_lab.py", title="Budget lab", icon=":material/tune:"),
+    "why": st.Page("pages/why.py", title="Why", icon=":material/help:"),
     "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
     "compare": st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     "export": st.Page("pages/export.py", title="Export", icon=":material/download:"),
@@ -22,6 +23,7 @@ PAGES = {
 QUESTIONS = {
     "Overview": "Is this selection good?",
     "Budget lab": "What changes if I move the budget?",
+    "Why": "Why was this sample chosen, or left out?",
     "Store": "What is in this store?",
     "Compare": "How do these choices differ?",
     "Export": "Give me the file",
@@ -30,7 +32,7 @@ QUESTIONS = {
 navigation = st.navigation(
     {
         "Decide": [PAGES["overview"], PAGES["budget_lab"]],
-        "Inspect": [PAGES["compare"], PAGES["home"]],
+        "Inspect": [PAGES["why"], PAGES["compare"], PAGES["home"]],
         "Act": [PAGES["export"]],
     }
 )

@@ -190,7 +190,8 @@ def timeline_figure(table: pl.DataFrame, budget: int, theme: Theme) -> Picture:
     inside = table.filter(pl.col("chosen"))
     title = "Not chosen at any budget"
     if inside.height:
-        title = f"First chosen at {inside['budget'][0]:,} of {table['budget'].max():,} samples"
+        first, last = int(inside["budget"][0]), int(table["budget"][-1])
+        title = f"First chosen at {first:,} of {last:,} samples"
     lay_out(figure, theme, title=title, x="budget (samples, log scale)", y="weight", height=_HEIGHT)
     figure.add_vline(x=budget, line={"color": colour(theme, "ink"), "width": 1})
     figure.update_xaxes(type="log")

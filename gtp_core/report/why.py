@@ -144,13 +144,20 @@ def case(catalog: Catalog, judged: Judged, sample_id: str) -> Case:
     )
 
 
-def beside_in(catalog: Catalog, judged: Judged, place: int) -> tuple[str | None, str | None]:
-    """The ids before and after a place in the selection."""
+def beside_in(catalog: Catalog, judged: Judged, found: Case) -> tuple[str | None, str | None]:
+    """The ids before and after a sample: by rank in the selection, or by top-k among the rest."""
     rows = judged.selection.support
-    ids = catalog.sample_ids()
-    before = str(ids[int(rows[place - 1])]) if 0 < place <= len(rows) else None
-    after = str(ids[int(rows[place + 1])]) if place + 1 < len(rows) else None
-    return before, after
+    if found.place is not None:
+        before = rows[max(found.place - 1, 0) : found.place]
+        after = rows[found.place + 1 : found.place + 2]
+    else:
+        ranks = judged.topk.copy()
+        ranks[rows] = 0  # the chosen are in the other list
+        lower, higher = (ranks > 0) & (ranks < found.topk_rank), ranks > found.topk_rank
+        before = np.flatnonzero(ranks == ranks[lower].max(initial=-1))[:1]
+        after = np.flatnonzero(ranks == ranks[higher].min(initial=len(ranks) + 1))[:1]
+    ids = catalog.texts(np.concatenate([before, after]))["sample_id"].to_list()
+    return (ids[0] if len(before) else None), (ids[-1] if len(after) else None)
 
 
 def nearest_ids(catalog: Catalog, text: str, count: int = 3) -> list[str]:

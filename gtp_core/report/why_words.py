@@ -74,7 +74,7 @@ def _reason(judged: Judged, found: Case) -> str:
     if found.verdict == "duplicate":
         return f"its text is an exact copy of {found.keeper}, which is chosen"
     if found.verdict == "pruned":
-        return "it entered in some round and was dropped for stronger samples"
+        return f"it entered in some round and was dropped for stronger samples; {_covered(found)}"
     if found.verdict == "redundant":
         return _redundant(found)
     if found.pull <= 0:
@@ -96,15 +96,19 @@ def _redundant(found: Case) -> str:
     """Whichever of its two grounds holds, with the numbers it rests on."""
     covered, chance = found.covered or 0.0, found.chance
     if chance < 1 and covered - chance >= HALF * (1 - chance):
-        names = found.coverers["sample_id"].to_list()[:3]
-        by = f", most of it by {', '.join(names)}" if names else ""
-        return (
-            f"{covered:.0%} of its gradient is already covered by the chosen samples"
-            f"{by} (chance covers {chance:.0%})"
-        )
+        return _covered(found)
     return (
         f"the chosen samples already match {1 - found.left / found.pull:.0%} of its pull on the "
         "target"
+    )
+
+
+def _covered(found: Case) -> str:
+    names = found.coverers["sample_id"].to_list()[:3]
+    by = f", most of it by {', '.join(names)}" if names else ""
+    return (
+        f"{found.covered or 0:.0%} of its gradient is already covered by the chosen samples"
+        f"{by} (chance covers {found.chance:.0%})"
     )
 
 
