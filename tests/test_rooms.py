@@ -88,6 +88,16 @@ def test_pages_hold_widgets_and_sentences_only(path):
     assert not [name for name in others if name.split(".")[0] not in allowed]
 
 
+def test_no_part_of_a_page_has_the_name_of_a_page():
+    """On the first visit Streamlit makes a page of every file, `_why.py` at the address `/why`.
+
+    With a `why.py` beside it that visit ends in an exception, which only a browser sees.
+    """
+    names = [path.stem.lstrip("_") for path in PAGES]
+    twice = sorted(f"pages/_{name}.py" for name in set(names) if names.count(name) > 1)
+    assert not twice, f"rename {twice}: Streamlit would find two pages at one address"
+
+
 def test_no_file_is_called_utils():
     folders = ("gtp_core", "pages", "tests", "benchmarks")
     assert not [p for folder in folders for p in (HOUSE / folder).rglob("util*.py")]
