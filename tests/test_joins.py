@@ -82,15 +82,24 @@ def test_gains_and_covered_shares_are_those_of_solving_again(catalog, method, ri
         ({"gradients": "raw"}, {}),
         ({"common_direction": "kept"}, {"ridge": 0.1}),
         ({}, {"weights": "uniform"}),
-        ({}, {"fill": "influence", "ridge": 1e-3}),
+        ({}, {"ridge": 1e-3}),
         ({"caps": {"source": 3}}, {}),
     ],
 )
 def test_they_hold_for_every_setting(catalog, posed, settings):
     problem = pose(catalog, "maths", **posed)
     used = Settings(**settings)
-    selection = select(problem, 40 if "fill" in settings else 9, settings=used)
+    selection = select(problem, 9, settings=used)
     agrees(catalog, problem, selection, problem.target[None], used.ridge)
+
+
+def test_filled_samples_cover_but_do_not_count(catalog):
+    problem = pose(catalog, "maths")
+    selection = select(problem, 9)
+    weights = np.where(np.arange(9) < 6, selection.weights, 0.0)
+    filled = replace(selection, n_filled=3, weights=weights)
+    agrees(catalog, problem, filled, problem.target[None], 1.0)
+    assert set(verdict_table(catalog, problem, filled)["gain"].gather(selection.support[6:])) == {0}
 
 
 def test_with_each_subtask_matched_apart_all_subtasks_count(catalog):
