@@ -41,8 +41,8 @@ from gtp_core.report import (
     word_diff,
 )
 from pages import _frame
+from pages._reasons import go, key_for
 from pages._view import key_of
-from pages._why import go, key_for
 
 Tab = Callable[[_frame.View, Judged, Case], None]
 
