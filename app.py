@@ -15,25 +15,35 @@ PAGES = {
         "pages/overview.py", title="Overview", icon=":material/insights:", default=True
     ),
     "budget_lab": st.Page("pages/budget_lab.py", title="Budget lab", icon=":material/tune:"),
+    "samples": st.Page("pages/samples.py", title="Samples", icon=":material/table_rows:"),
     "why": st.Page("pages/why.py", title="Why", icon=":material/help:"),
     "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
     "compare": st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+    "duplicates": st.Page(
+        "pages/duplicates.py", title="Duplicates", icon=":material/content_copy:"
+    ),
+    "activity": st.Page("pages/activity.py", title="Activity", icon=":material/history:"),
     "export": st.Page("pages/export.py", title="Export", icon=":material/download:"),
 }
 QUESTIONS = {
     "Overview": "Is this selection good?",
     "Budget lab": "What changes if I move the budget?",
+    "Samples": "What became of every sample?",
     "Why": "Why was this sample chosen, or left out?",
     "Store": "What is in this store?",
     "Compare": "How do these choices differ?",
+    "Duplicates": "Which duplicates went, and for whom?",
     "Export": "Give me the file",
+    "Activity": "Who changed what?",
 }
 
 navigation = st.navigation(
     {
         "Decide": [PAGES["overview"], PAGES["budget_lab"]],
-        "Inspect": [PAGES["why"], PAGES["compare"], PAGES["home"]],
-        "Act": [PAGES["export"]],
+        "Inspect": [
+            PAGES[name] for name in ("samples", "why", "compare", "duplicates", "home")
+        ],
+        "Act": [PAGES["export"], PAGES["activity"]],
     }
 )
 _start.enter(PAGES)

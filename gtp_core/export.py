@@ -25,6 +25,7 @@ from gtp_core.report.rebuild import rebuild_command, rebuild_files
 from gtp_core.store import to_json, write_json, written_whole
 
 RECEIPT = ".receipt.json"
+LEDGER = ".dropped.parquet"
 ORDERS = ("rank", "pool")
 _FORMULA = r"^\s*[=+\-@\t\r＝＋－＠]"
 _PACKAGES = ("numpy", "scipy", "numba", "polars", "duckdb")
@@ -191,6 +192,9 @@ def export_run(
 ) -> dict[str, Any]:
     """Write a run to `path` and its receipt to `path.receipt.json`; the receipt.
 
+    Where duplicates were decided, `path.dropped.parquet` names every sample that went and the kept
+    one that stands for it.
+
     Raises:
         ExportError: the path exists already (unless `overwrite`), or cannot be written.
     """
@@ -209,6 +213,9 @@ def export_run(
         for flag, ids in rebuild_files(run, tables["selection"]).items():
             with written_whole(path.with_name(f"{path.name}.{flag}.txt")) as temporary:
                 temporary.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
+        if "dropped" in export.receipt:
+            with written_whole(path.with_name(f"{path.name}{LEDGER}")) as temporary:
+                temporary.write_bytes(ledger_bytes(_ledger(catalog)))
         write_json(receipt_path, export.receipt)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -339,9 +346,30 @@ def _receipt(
         **options,
         "sample_ids": rows["sample_id"].to_list(),
         "run": run,
+        **_dropped(catalog, rows),
         "rebuild": rebuild_command(catalog, run, name),
         "versions": {package: version(package) for package in _PACKAGES},
     }
+
+
+def _ledger(catalog: Catalog) -> pl.DataFrame:
+    return catalog.query("SELECT * FROM dropped ORDER BY sample_id")
+
+
+def _dropped(catalog: Catalog, rows: pl.DataFrame) -> dict[str, Any]:
+    """For the receipt: how many duplicates went, and how many of those are chosen all the same."""
+    gone = _ledger(catalog)
+    if gone.is_empty():
+        return {}
+    chosen = gone.filter(pl.col("sample_id").is_in(rows["sample_id"].to_list()))
+    return {"dropped": {"rows": gone.height, "chosen": chosen.height}}
+
+
+def ledger_bytes(ledger: pl.DataFrame) -> bytes:
+    """The ledger of dropped duplicates as Parquet; a spreadsheet would run ids as formulas."""
+    buffer = io.BytesIO()
+    ledger.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def _write_folder(path: Path, files: dict[str, bytes]) -> None:

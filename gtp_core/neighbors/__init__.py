@@ -5,16 +5,26 @@ from gtp_core.neighbors.duplicates import (
     cluster_use,
     counted,
     crossing,
+    diff_lines,
     duplicates,
     guarantee,
+    link_to,
     members,
     pair_texts,
     shown_groups,
     use_along,
+    use_sentence,
     word_diff,
 )
 from gtp_core.neighbors.graph import Graph
-from gtp_core.neighbors.groups import Groups, group_table, pairs_near, threshold_curve
+from gtp_core.neighbors.groups import (
+    Groups,
+    group_table,
+    pairs_near,
+    score_histogram,
+    size_table,
+    threshold_curve,
+)
 from gtp_core.neighbors.keepers import (
     BASES,
     RULES,
@@ -22,6 +32,7 @@ from gtp_core.neighbors.keepers import (
     ledger,
     rule_scores,
     save_clusters,
+    selection_scores,
 )
 from gtp_core.neighbors.kept import Neighbors, prepare_neighbors, saved_neighbors
 from gtp_core.neighbors.pairs import Likeness
@@ -38,10 +49,12 @@ __all__ = [
     "cluster_use",
     "counted",
     "crossing",
+    "diff_lines",
     "duplicates",
     "group_table",
     "guarantee",
     "ledger",
+    "link_to",
     "members",
     "pair_texts",
     "pairs_near",
@@ -49,8 +62,12 @@ __all__ = [
     "rule_scores",
     "save_clusters",
     "saved_neighbors",
+    "score_histogram",
+    "selection_scores",
     "shown_groups",
+    "size_table",
     "threshold_curve",
     "use_along",
+    "use_sentence",
     "word_diff",
 ]

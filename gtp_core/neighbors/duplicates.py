@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from gtp_core.catalog import Catalog
+from gtp_core.catalog import Catalog, Filter, spell_filters
 from gtp_core.errors import CatalogError
 from gtp_core.neighbors.groups import Groups, Splits, group, group_table, read_splits
 from gtp_core.neighbors.keepers import BASES, Decision, decide, preferred
@@ -19,6 +19,7 @@ from gtp_core.trajectories import open_trajectories
 THRESHOLDS = {"text": 1.0, "near-text": 0.8, "gradient": 0.95}
 """From which similarity samples are duplicates, unless the curator says otherwise."""
 
+_LONGEST = 1900  # characters of a filter that a link carries, less those around the ids
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -196,6 +197,17 @@ def _similarities(
     return [shingle_likeness(whole[0], text) for text in whole]
 
 
+def link_to(sample_ids: Sequence[str]) -> str:
+    """Samples as a filter that a link to the table of samples carries; as many as it can."""
+    quoted: list[str] = []
+    for name in sample_ids:
+        quoted.append("'" + name.replace("'", "''") + "'")
+        if sum(map(len, quoted)) + 2 * len(quoted) > _LONGEST:
+            quoted.pop()
+            break
+    return spell_filters([Filter("where", f"sample_id IN ({', '.join(quoted)})")])
+
+
 def word_diff(one: str, other: str, *, most: int = 4000) -> list[tuple[str, str]]:
     """What must change of one text to get another, word by word: (sign, text).
 
@@ -216,6 +228,17 @@ def word_diff(one: str, other: str, *, most: int = 4000) -> list[tuple[str, str]
         found += [("-", "".join(a[i:j]))] if j > i else []
         found += [("+", "".join(b[k:m]))] if m > k else []
     return found
+
+
+def diff_lines(one: str, other: str) -> str:
+    """`word_diff` as lines, each beginning with its sign."""
+    lines = [
+        f"{sign} {line}"
+        for sign, text in word_diff(one, other)
+        for line in text.split("\n")
+        if line.strip()
+    ]
+    return "\n".join(lines) or "(no words)"
 
 
 def pair_texts(catalog: Catalog, pairs: pl.DataFrame) -> pl.DataFrame:
@@ -252,6 +275,16 @@ def cluster_use(groups: Groups, supports: Mapping[str, np.ndarray]) -> pl.DataFr
         )
     names = ["selection", "chosen", "in_groups", "groups", "several", "surplus", "most"]
     return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def use_sentence(use: pl.DataFrame) -> str:
+    """What `cluster_use` found, in one sentence."""
+    parts = [
+        f"{row['selection']} took {row['in_groups']:,} of its {row['chosen']:,} samples from "
+        f"{row['groups']:,} groups, more than one from {row['several']:,} of them"
+        for row in use.iter_rows(named=True)
+    ]
+    return "; ".join(parts) + "."
 
 
 def use_along(

@@ -57,7 +57,7 @@ def same_rows(rows: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """(n,) index of the first row with the same bytes; -1 where not usable."""
     words = np.ascontiguousarray(rows).view(np.uint32)
     drawn = np.random.default_rng(0).integers(0, 2**63, words.shape[1], dtype=np.uint64)
-    factors: np.ndarray = drawn | np.uint64(1)
+    factors = np.asarray(drawn | np.uint64(1))
     # One product after another, modulo 2^64: rows that differ get the same code by a chance of
     # 2^-63, and two rows are compared in full before they count as one.
     codes = np.zeros(len(rows), np.uint64)

@@ -54,15 +54,16 @@ class Groups:
 
 def read_splits(edits: Iterable[Edit], row_of: dict[str, int], *, chains: bool = False) -> Splits:
     """The splits among the edits in force; ids that are not in the pool are left aside."""
-    pairs, whole = set(), set()
+    pairs: set[tuple[int, int]] = set()
+    whole: set[int] = set()
     for edit in edits:
-        row = row_of.get(edit.sample_id)
-        if edit.what != "split" or row is None:
+        if edit.what != "split":
             continue
+        rows = {row_of[name] for name in edit.samples if name in row_of}
         if not edit.value:
-            whole.add(row)
-        elif (other := row_of.get(edit.value)) is not None and other != row:
-            pairs.add((min(row, other), max(row, other)))
+            whole |= rows
+        elif (other := row_of.get(edit.value)) is not None:
+            pairs |= {(min(row, other), max(row, other)) for row in rows - {other}}
     return Splits(frozenset(pairs), frozenset(whole), chains)
 
 
@@ -207,6 +208,20 @@ def threshold_curve(likeness: Likeness, steps: int = 41) -> pl.DataFrame:
         groups = int(label.max(initial=-1)) + 1
         rows.append((round(float(threshold), 4), groups, int((label >= 0).sum()) - groups))
     return pl.DataFrame(rows, schema=["threshold", "groups", "rows"], orient="row")
+
+
+def score_histogram(likeness: Likeness, bins: int = 50) -> pl.DataFrame:
+    """How many pairs there are of every similarity: similarity (middle of a bin), pairs."""
+    edges = np.linspace(likeness.floor, 1.0, bins + 1)
+    counts, _ = np.histogram(np.minimum(likeness.score, 1.0), edges)
+    return pl.DataFrame({"similarity": (edges[1:] + edges[:-1]) / 2, "pairs": counts})
+
+
+def size_table(groups: Groups) -> pl.DataFrame:
+    """How many groups there are of every size: size, groups."""
+    _, sizes = np.unique(groups.label[groups.label >= 0], return_counts=True)
+    size, count = np.unique(sizes, return_counts=True)
+    return pl.DataFrame({"size": size, "groups": count})
 
 
 def pairs_near(likeness: Likeness, threshold: float, count: int = 6, seed: int = 0) -> pl.DataFrame:

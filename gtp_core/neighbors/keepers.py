@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog, Edit, clusters_path
 from gtp_core.errors import CatalogError
 from gtp_core.neighbors.groups import Groups, Splits
+from gtp_core.pursuit import Selection
 from gtp_core.store import written_whole
 
 BASES = {
@@ -99,10 +101,23 @@ def rule_scores(
     return np.array([place.get(name, 0.0) for name in table["source"]])
 
 
+def selection_scores(
+    catalog: Catalog,
+    problem: Problem,
+    selection: Selection,
+    rule: str,
+    sources: Sequence[str] = (),
+) -> np.ndarray:
+    """`rule_scores` with the weights of a selection and the influence on its task."""
+    weights = np.zeros(problem.atoms.n_samples)
+    weights[selection.support] = selection.weights
+    return rule_scores(catalog, rule, weights=weights, influence=problem.influence, sources=sources)
+
+
 def preferred(edits: Iterable[Edit], row_of: dict[str, int]) -> list[int]:
     """Rows that a curator made keepers, the newest first."""
-    rows = [row_of.get(edit.sample_id) for edit in edits if edit.what == "keeper"]
-    return list(dict.fromkeys(row for row in reversed(rows) if row is not None))
+    named = [name for edit in edits if edit.what == "keeper" for name in edit.samples]
+    return list(dict.fromkeys(row_of[name] for name in reversed(named) if name in row_of))
 
 
 def decide(
