@@ -13,7 +13,16 @@ from gtp_core import open_catalog, open_store, pose
 from gtp_core.atoms import pose_array
 from gtp_core.methods import METHODS, Settings, select
 
-NAMES = ("full_scale", "greedy", "growth", "less_matching", "omp_ratio", "products", "stages")
+NAMES = (
+    "compare",
+    "full_scale",
+    "greedy",
+    "growth",
+    "less_matching",
+    "omp_ratio",
+    "products",
+    "stages",
+)
 NAMES += ("subspace", "synthetic", "uniform")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
