@@ -10,6 +10,7 @@ import streamlit as st
 from gtp_core.catalog import Catalog, open_catalog
 from gtp_core.errors import TaskError
 from gtp_core.figures import word
+from gtp_core.pursuit import Stop
 from gtp_core.report import auto_sentence, reliability, store_facts
 from gtp_core.store import open_store, read_manifest
 from pages import _address, _edits
@@ -24,6 +25,7 @@ __all__ = [
     "choice",
     "facts",
     "header",
+    "link",
     "one_sentence",
     "open_current",
     "open_store_at",
@@ -119,8 +121,27 @@ def _open_line(view: View) -> None:
         f"{name} {len(s.support):,}: residual {s.residual_weighted:.2f}" for name, s in chosen
     ]
     st.caption(" · ".join(parts))
+    if chosen[0][1].stop is Stop.ESTIMATED:
+        said, button = st.columns([8, 2], vertical_alignment="center")
+        said.caption(f"**{chosen[0][1].stop}**")
+        button.button("Compute exactly", icon=":material/calculate:", on_click=view.solve)
     if view.tuned:
         st.caption(plain(auto_sentence(view.tuned.scores, vars(view.settings))))
+
+
+def link(page: str, label: str, *, icon: str | None = None, **changes: str) -> None:
+    """A link to another page on the same view, with changes such as `id`; nothing if no such page.
+
+    Args:
+        page: its name in app.py.
+        label: shown as it is.
+        icon: beside the label.
+        **changes: of the address.
+    """
+    known = st.session_state["_pages"]
+    if page in known:
+        params = _address.link(**changes)
+        st.page_link(known[page], label=plain(label), icon=icon, query_params=params)
 
 
 def open_store_at(path: str) -> None:

@@ -16,6 +16,7 @@ from gtp_core.report import (
     HeldOut,
     Reliability,
     Tuned,
+    between,
     choose,
     from_path,
     prepare_path,
@@ -64,21 +65,37 @@ class View:
 
     def select(self, method: str) -> Selection:
         """What a method chooses at the current budget."""
-        known = self._prepared(method)
-        if known is not None:
-            found = known[0]
-        else:
-            found, _ = _chosen(self.problem, self.budget, method, self.settings, key_of(self))
+        found, _ = self._known(method) or self._solved(method)
         return self.tuned.noted(found) if self.tuned and method == "gtp" else found
+
+    def exactly(self, method: str) -> tuple[Selection, HeldOut | None]:
+        """Both, solved even where an estimate is at hand: what is saved and exported."""
+        found, held = self._prepared(method) or self._solved(method)
+        if self.tuned and method == "gtp":
+            return self.tuned.noted(found), self.tuned.held
+        return found, held
 
     def held_out(self, method: str) -> HeldOut | None:
         """The held-out match of a method at the current budget."""
         if self.tuned and method == "gtp":
             return self.tuned.held
-        known = self._prepared(method)
-        if known is not None:
-            return known[1]
-        return _chosen(self.problem, self.budget, method, self.settings, key_of(self))[1]
+        return (self._known(method) or self._solved(method))[1]
+
+    def solve(self) -> None:
+        """From now on the answer at this budget is the exact one."""
+        st.session_state.setdefault("_solved", set()).add((self.key, self.budget))
+
+    def _solved(self, method: str) -> tuple[Selection, HeldOut | None]:
+        return _chosen(self.problem, self.budget, method, self.settings, key_of(self))
+
+    def _known(self, method: str) -> tuple[Selection, HeldOut | None] | None:
+        """What needs no solving: a prepared budget or, in a large pool, one between two of them."""
+        found = self._prepared(method)
+        path = None if found else _saved_path(self)
+        asked = (self.key, self.budget) in st.session_state.get("_solved", set())
+        if path is None or asked or self.catalog.store.n_samples <= _SMALL_POOL:
+            return found
+        return between(path, self.problem, self.budget, method, self.settings)
 
     def _prepared(self, method: str) -> tuple[Selection, HeldOut | None] | None:
         path = _saved_path(self)
@@ -89,6 +106,10 @@ class View:
     def run_id(self, selection: Selection, held: HeldOut | None) -> str:
         """The id under which a selection is saved; the same selection has the same id."""
         return run_document(self.catalog, self.problem, selection, held)["run"]
+
+    def prepared(self) -> Any:
+        """The budget path if it was prepared before, or None."""
+        return _saved_path(self)
 
     def path(self) -> Any:
         """Residual and held-out match over all budgets, or None until it is prepared."""

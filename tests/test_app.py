@@ -24,6 +24,7 @@ from gtp_core.report import (
     answer,
     auto_sentence,
     chosen_table,
+    choose,
     cosine,
     findings,
     given,
@@ -42,15 +43,19 @@ TITLES = {
     "home": "What is in this store?",
     "export": "Give me the file",
     "compare": "How do these choices differ?",
+    "samples": "What became of every sample?",
+    "activity": "Who changed what?",
 }
 LEAST = {  # widgets and other parts that a page has at least
+    "samples": {"dataframe": 1, "selectbox": 3, "multiselect": 4, "button": 7, "text_input": 2},
+    "activity": {"dataframe": 2, "text_input": 1, "button": 3},
     "overview": {"metric": 5, "plotly_chart": 4, "selectbox": 1, "select_slider": 2},
     "budget_lab": {"metric": 4, "plotly_chart": 5, "dataframe": 1, "select_slider": 2},
     "home": {"plotly_chart": 1, "dataframe": 3, "text_input": 1, "text_area": 1},
     "export": {"selectbox": 3, "toggle": 1, "button": 1, "select_slider": 2},
     "compare": {"plotly_chart": 6, "dataframe": 3, "selectbox": 5, "select_slider": 2},
 }
-DECIDING = ("overview", "budget_lab", "export", "compare")
+DECIDING = ("overview", "budget_lab", "export", "compare", "samples")
 HOSTILE = ["<b>bold</b>", "[link](http://evil.example)", "$\\frac{1}{2}$ `code` **x**", ":red[x]"]
 real_mpa_v1 = script_runner._mpa_v1
 
@@ -314,6 +319,45 @@ def test_a_wrong_budget_is_one_sentence(opened, where):
         assert is_one_sentence(app, typed)
     app.text_input(key="exact").set_value("").run()
     assert not app.error
+
+
+def between_prepared(monkeypatch) -> None:
+    """As if the pool were large, and no budget of the small store's path that of the slider."""
+    from pages import _view
+
+    monkeypatch.setattr(_view, "_SMALL_POOL", 100)
+    monkeypatch.setattr(_view, "from_path", lambda *_: None)
+
+
+def test_a_large_pool_is_answered_at_once_by_an_estimate_until_it_is_computed(
+    opened, core, monkeypatch
+):
+    from pages import _view
+
+    between_prepared(monkeypatch)
+    monkeypatch.setattr(_view, "choose", lambda *_, **__: pytest.fail("nothing is to be solved"))
+    app = opened("budget_lab", task="maths", exact="8")
+    assert "An estimate between two prepared budgets" in captions(app)
+    monkeypatch.setattr(_view, "choose", choose)
+    (button,) = [one for one in app.button if one.label == "Compute exactly"]
+    button.click().run()
+    assert not app.exception
+    assert "An estimate" not in captions(app)
+    solved = select(pose(core, "maths"), "8")
+    assert metrics(app)["GTP residual"] == f"{solved.residual_weighted:.3f}"
+
+
+def test_what_is_exported_is_never_an_estimate(opened, core, monkeypatch):
+    between_prepared(monkeypatch)
+    app = opened("export", task="maths", exact="8")
+    assert "An estimate" in captions(app)
+    (save,) = [one for one in app.button if one.label == "Save run and make files"]
+    save.click().run()
+    assert not app.exception
+    assert not app.error
+    (run,) = [one for one in core.list_runs() if "-maths-8-" in one]
+    assert core.read_run(run)[0]["stop"] != "estimated"
+    core.delete_run(run)
 
 
 @pytest.mark.parametrize(("typed", "most"), [("5%", 6), (" 7 ", 7), ("40", 40), ("100%", 117)])

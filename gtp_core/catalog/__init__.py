@@ -1,5 +1,6 @@
 """DuckDB: samples, tasks, influences, health, runs, verdicts, edits (the only SQL)."""
 
+from gtp_core.catalog.activity import history, labels, saved_runs
 from gtp_core.catalog.catalog import Catalog, open_catalog
 from gtp_core.catalog.current import PAGE, Current, Nearest, WorkingSet
 from gtp_core.catalog.edits import EDIT_KINDS, Edit, Standing, last_of
@@ -29,10 +30,13 @@ __all__ = [
     "Standing",
     "WorkingSet",
     "clusters_path",
+    "history",
     "is_nearest",
+    "labels",
     "last_of",
     "open_catalog",
     "read_filters",
+    "saved_runs",
     "spell_filters",
     "working_set",
     "workspace_of",

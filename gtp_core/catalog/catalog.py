@@ -302,6 +302,20 @@ class Catalog:
             undoes=undoes,
         )
 
+    def sources(self) -> list[str]:
+        """The names of the pool's sources, the largest first."""
+        sql = "SELECT source FROM samples GROUP BY source ORDER BY count(*) DESC, source"
+        return self.query(sql)["source"].to_list()
+
+    def tags(self) -> list[str]:
+        """The tags in force, in their order."""
+        return self.query("SELECT DISTINCT tag FROM tags ORDER BY tag")["tag"].to_list()
+
+    def revision(self) -> str:
+        """Another one after every edit, by anyone: what answers about edits may be kept by."""
+        log = self.workspace / LOG
+        return str(log.stat().st_size if log.exists() else 0)
+
     def edits(self) -> list[Edit]:
         """The edits in force: the log without what was undone."""
         return active_edits(read_edits(self.workspace))

@@ -62,6 +62,13 @@ class Current:
         """As the catalog's, for a curator's statement."""
         return self.catalog.ask(sql, params=params, limit=limit, current=self._name)
 
+    def sample(self, sample_id: str, task: str) -> dict[str, Any] | None:
+        """Everything known of one sample, its whole texts included; None if there is no such."""
+        rows = self.query("SELECT row FROM samples WHERE sample_id = $1", [sample_id])["row"]
+        found = self.query(_SHOWN, [rows.to_list(), task])
+        whole = self.catalog.texts(rows.to_numpy())
+        return {**found.row(0, named=True), **whole.row(0, named=True)} if len(rows) else None
+
     def working_set(
         self,
         filters: Sequence[Filter] = (),

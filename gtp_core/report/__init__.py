@@ -1,8 +1,11 @@
 """Numbers about selections and stores: held-out match, reliability, verdicts, comparisons."""
 
 from gtp_core.report.auto import AUTO, Tuned, auto_sentence, tuned
+from gtp_core.report.between import between
 from gtp_core.report.browse import (
     CURRENT,
+    MARKS,
+    SIGNS,
     current_table,
     fragile_sentence,
     prepared_tenths,
@@ -20,6 +23,7 @@ from gtp_core.report.compare import (
 from gtp_core.report.contrast import (
     MOST_COMPARED,
     Contestant,
+    cheap_to_refit,
     contestant,
     from_run,
     named,
@@ -89,7 +93,7 @@ from gtp_core.report.similar import NEAREST, TextIndex, nearest_gradients, text_
 from gtp_core.report.verdicts import VERDICTS, verdict_table
 from gtp_core.report.why import Case, Judged, beside_in, case, judge, nearest_ids
 from gtp_core.report.why_examples import Examples, examples_of, pulled, served, served_sentence
-from gtp_core.report.why_path import moved, timeline, timeline_sentence
+from gtp_core.report.why_path import moved, step_around, timeline, timeline_sentence
 from gtp_core.report.why_tables import (
     by_subtask,
     contribution,
@@ -113,10 +117,12 @@ __all__ = [
     "CURRENT",
     "GIVEN",
     "LOW_RELIABILITY",
+    "MARKS",
     "METRICS",
     "MOST_COMPARED",
     "NEAREST",
     "NO_SINGLE_REASON",
+    "SIGNS",
     "VERDICTS",
     "Case",
     "Check",
@@ -138,10 +144,12 @@ __all__ = [
     "because",
     "beside",
     "beside_in",
+    "between",
     "budget_path",
     "by_checkpoint",
     "by_subtask",
     "case",
+    "cheap_to_refit",
     "checkpoint_match",
     "checks",
     "choose",
@@ -213,6 +221,7 @@ __all__ = [
     "spearman_brown",
     "split_matches",
     "standing",
+    "step_around",
     "store_facts",
     "task_facts",
     "task_reliability",

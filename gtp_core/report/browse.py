@@ -127,7 +127,7 @@ def shown(page: pl.DataFrame, focus: str) -> pl.DataFrame:
         pl.when(pl.col("sample_id") == focus).then(pl.lit("▶")).otherwise(pl.lit("")).alias(" "),
         "sample_id",
         pl.col("verdict").replace(signs),
-        pl.col("mark").replace(MARKS).alias("edit"),
+        pl.col("mark").replace(MARKS).fill_null("").alias("edit"),
         "weight",
         "gain",
         pl.col("less_influence").alias("influence"),
@@ -136,7 +136,7 @@ def shown(page: pl.DataFrame, focus: str) -> pl.DataFrame:
         "source",
         "n_tokens",
         "prompt",
-        "tags",
+        pl.col("tags").fill_null(""),
     ]
     if "similarity" in page.columns:
         columns.insert(2, "similarity")
