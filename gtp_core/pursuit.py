@@ -10,6 +10,7 @@ tried again with fewer atoms entering, down to one, before pursuit stops.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ _CHEAP_PASS = 2e9  # numbers in all atoms
 _ROUGH = 1e-3  # gradient left in an estimate that only says which atoms to keep
 _FAIR = 1e-4  # and in one that a round is judged by; the last is exact
 _FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
+_FEWEST_ROWS = 4  # and where estimates take longer than a pass, not fewer than a quarter of it
+_ROUNDS_OF_ROWS = 2  # after a pass there, because the next pass lowers the objective by far more
 _MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept instead
 _MOST_SOME = 1.3e12  # the same, where float32 products serve all estimates but the last
 _CHEAP_PRODUCTS = 3e11  # multiplications that take no longer than a pass over a large store
@@ -52,6 +55,7 @@ class Stop(StrEnum):
     EXHAUSTED = "No further sample points towards what is left of the target."
     RANKED = "The samples were ranked once; this method has no rounds."
     CANCELLED = "Cancelled; the best round so far is kept."
+    ESTIMATED = "An estimate between two prepared budgets: its numbers were not measured."
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,9 @@ class _Hunt:
         kind = ProductsKept if few else RowsAndProducts if middling else RowsKept
         self._working: Working = kind(atoms, target, ridge)
         self._progress = _PROGRESS if few else _ROW_PROGRESS
-        self._fewest = 1 if few else max(1, budget // _FEWEST)
+        share = _FEWEST if middling else _FEWEST_ROWS
+        self._fewest = 1 if few else max(1, budget // share)
+        self._most_rounds = None if few or middling else _ROUNDS_OF_ROWS
         room = MOST_PRODUCTS if few else max(3 * budget, _MOST_BYTES // (2 * atoms.dim))
         room = some if middling else room
         self._room = max(room, 2 * budget + len(pinned))
@@ -217,7 +223,10 @@ class _Hunt:
         if middling:  # inner products of many new atoms take longer than another pass
             cheap = int(_CHEAP_PRODUCTS / (2 * budget * atoms.dim))
             self._reach = min(self._reach, max(budget // 2, cheap))
-        self._count = 2 * budget
+        elif not few:
+            self._reach = budget
+        self._most = 2 * budget if few or middling else budget  # that enter in a round
+        self._count = self._most
         self._grown = atoms.n_samples * atoms.dim <= _CHEAP_PASS
         self.rounds: list[Round] = []
         self.visited: set[int] = set()
@@ -230,8 +239,7 @@ class _Hunt:
         yield from self._grow()
         while self._look():
             before = self.best.objective
-            while (described := self._round()) is not None:
-                yield described
+            yield from islice(iter(self._round, None), self._most_rounds)
             if self.best.objective > before * (1 - _PASS_PROGRESS):
                 return
 
@@ -274,11 +282,11 @@ class _Hunt:
         new = int((~np.isin(self._fetch(self._reach), before)).sum())
         self._reach = min(self._reach, max(self._budget, 1))
         if not self.rounds:
-            self._count = 2 * self._budget
+            self._count = self._most
             return True
         # With 2 * budget again after every pass: as good within 0.3 %, 1.5 to 4 times as long.
         least = self._budget // (_STAGES if self._grown else 4)
-        self._count = min(2 * self._budget, max(4 * self._count, least, 1))
+        self._count = min(self._most, max(4 * self._count, least, 1))
         return new > 0
 
     def _round(self) -> Round | None:

@@ -22,16 +22,16 @@ order = middle.selectbox("Order", ORDERS, key="order")
 weights = right.toggle("Add each sample's weight", key="weights")
 
 with _frame.one_sentence():
-    selection = view.select(method)
+    selection, held = view.exactly(method)
     n_chosen = len(selection.support)
     st.markdown(
         f"**{n_chosen:,} samples**: {n_chosen - selection.n_filled:,} chosen + "
         f"{selection.n_filled:,} filled, of a budget of {_frame.plain(view.budget)}."
     )
     if st.button("Save run and make files", type="primary", icon=":material/save:"):
-        run = save(view.catalog, view.problem, selection, view.held_out(method))
+        run = save(view.catalog, view.problem, selection, held)
         st.session_state["_run"] = run["run"]
-    run_id = view.run_id(selection, view.held_out(method))
+    run_id = view.run_id(selection, held)
     if st.session_state.get("_run") != run_id:
         st.caption("Nothing is written until you save the run.")
         _start.stop()

@@ -23,8 +23,8 @@ from gtp_core.methods import METHODS, Settings, select
 from gtp_core.report import (
     answer,
     auto_sentence,
-    chosen_table,
     choose,
+    chosen_table,
     cosine,
     findings,
     given,
@@ -44,10 +44,12 @@ TITLES = {
     "export": "Give me the file",
     "compare": "How do these choices differ?",
     "samples": "What became of every sample?",
+    "why": "Why was this sample chosen, or left out?",
     "activity": "Who changed what?",
 }
 LEAST = {  # widgets and other parts that a page has at least
     "samples": {"dataframe": 1, "selectbox": 3, "multiselect": 4, "button": 7, "text_input": 2},
+    "why": {"text_input": 2, "button": 3, "selectbox": 3, "select_slider": 2},
     "activity": {"dataframe": 2, "text_input": 1, "button": 3},
     "overview": {"metric": 5, "plotly_chart": 4, "selectbox": 1, "select_slider": 2},
     "budget_lab": {"metric": 4, "plotly_chart": 5, "dataframe": 1, "select_slider": 2},
@@ -55,7 +57,7 @@ LEAST = {  # widgets and other parts that a page has at least
     "export": {"selectbox": 3, "toggle": 1, "button": 1, "select_slider": 2},
     "compare": {"plotly_chart": 6, "dataframe": 3, "selectbox": 5, "select_slider": 2},
 }
-DECIDING = ("overview", "budget_lab", "export", "compare", "samples")
+DECIDING = ("overview", "budget_lab", "export", "compare", "samples", "why")
 HOSTILE = ["<b>bold</b>", "[link](http://evil.example)", "$\\frac{1}{2}$ `code` **x**", ":red[x]"]
 real_mpa_v1 = script_runner._mpa_v1
 

@@ -384,7 +384,8 @@ def test_read_only_input():
 
 
 def test_every_reason_is_reached_and_is_a_sentence():
-    reasons = {Stop.RANKED, Stop.EXHAUSTED, Stop.TOLERANCE}  # by name in the tests around this one
+    # By name in the tests around this one, and an estimate in those of report.
+    reasons = {Stop.RANKED, Stop.EXHAUSTED, Stop.TOLERANCE, Stop.ESTIMATED}
     matrix, target = hard(0)
     reasons.add(pursue(atoms_of(matrix), target, 8, max_rounds=1)[4])
     reasons.add(pursue(atoms_of(matrix), target, 8, on_round=lambda r: True)[4])

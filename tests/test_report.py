@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
+from gtp_core.errors import RunError
 from gtp_core.methods import METHODS, Settings, select
 from gtp_core.pursuit import Round, Selection, Stop
 from gtp_core.report import (
@@ -21,6 +22,7 @@ from gtp_core.report import (
     HeldOut,
     Reliability,
     answer,
+    between,
     budget_path,
     checkpoint_match,
     checks,
@@ -223,6 +225,37 @@ def test_a_selection_read_from_the_path_is_the_one_that_is_solved(problem):
             assert np.array_equal(kept, value) if isinstance(value, np.ndarray) else kept == value
     for other in ("9", "5%", "100tok", "-8", "²"):
         assert from_path(table, problem, other, "gtp", Settings()) is None
+
+
+def test_between_two_prepared_budgets_there_is_an_estimate_that_says_so(catalog, problem):
+    table = budget_path(problem, [3, 9], Settings())
+    ends = {b: from_path(table, problem, b, "gtp", Settings()) for b in ("3", "9")}
+    for budget in ("4", "6", "8"):
+        found, held = between(table, problem, budget, "gtp", Settings())
+        assert found.stop is Stop.ESTIMATED
+        assert len(found.support) == len(set(found.support.tolist())) == int(budget)
+        assert found.weights.min() >= 0
+        assert (np.diff(found.weights) <= 0).all()
+        assert set(found.support) <= set(ends["3"][0].support) | set(ends["9"][0].support)
+        low, high = ends["9"][0].residual_weighted, ends["3"][0].residual_weighted
+        assert low < found.residual_weighted < high
+        assert min(e.match for _, e in ends.values()) <= held.match
+        assert held.match <= max(e.match for _, e in ends.values())
+        assert found.settings["budget"] == budget
+        with pytest.raises(RunError, match="Compute it exactly"):
+            save(catalog, problem, found, held)
+        ranked = between(table, problem, budget, "top-k", Settings())[0]
+        assert ranked.support.tolist() == select(problem, budget, method="top-k").support.tolist()
+    for beside in ("3", "9", "2", "10", "100tok", "0", "200%", "no"):
+        assert between(table, problem, beside, "gtp", Settings()) is None
+
+
+def test_an_estimate_keeps_what_is_pinned(catalog):
+    ids = catalog.sample_ids().to_list()
+    problem = pose(catalog, "maths", pins=ids[30:32])
+    table = budget_path(problem, [3, 9], Settings())
+    found, _ = between(table, problem, "5", "gtp", Settings())
+    assert {30, 31} <= set(found.support.tolist())
 
 
 def test_a_path_without_held_out_examples_still_stands(small_store):

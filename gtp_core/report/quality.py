@@ -22,6 +22,7 @@ PATH_METHODS = ("gtp", "top-k", "random")
 RANDOM_SEEDS = 10
 MAX_PATH_SHARE = 0.1  # of the pool: where the budget path ends
 MAX_PATH_BUDGET = 1000
+LARGE_PATH_SHARE = 0.05  # of a large pool: where the path ends if that is more
 LOW_RELIABILITY = 0.5
 _SIDE_BY_SIDE = 4e9  # bytes of rows that pursuits may keep at a time
 _PLATEAU = 0.97  # of the best held-out match: where more samples stop helping
@@ -146,9 +147,11 @@ def _at_once(problem: Problem, budget: str | int) -> int:
 def path_budgets(n_candidates: int, dim: int, count: int = 24) -> list[int]:
     """Log-spaced budgets from 5 samples to a tenth of the pool, at most `count` of them.
 
-    No budget exceeds the length of an atom (more samples cannot be told apart) nor 1,000.
+    No budget exceeds the length of an atom (more samples cannot be told apart), nor 1,000 or, in
+    a large pool, a twentieth of it.
     """
-    top = max(1, min(round(n_candidates * MAX_PATH_SHARE), dim, MAX_PATH_BUDGET))
+    most = max(MAX_PATH_BUDGET, round(n_candidates * LARGE_PATH_SHARE))
+    top = max(1, min(round(n_candidates * MAX_PATH_SHARE), dim, most))
     raw = np.geomspace(min(5, top), top, count)
     return sorted({int(budget) for budget in np.round(raw)})
 

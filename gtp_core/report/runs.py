@@ -10,7 +10,8 @@ import polars as pl
 
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
-from gtp_core.pursuit import Selection
+from gtp_core.errors import RunError
+from gtp_core.pursuit import Selection, Stop
 from gtp_core.report.identity import telling
 from gtp_core.report.quality import HeldOut
 from gtp_core.report.verdicts import verdict_table
@@ -63,6 +64,11 @@ def save(
     catalog: Catalog, problem: Problem, selection: Selection, held: HeldOut | None
 ) -> dict[str, Any]:
     """Keep a selection as a run; its document. Saving the same selection again changes nothing."""
+    if selection.stop is Stop.ESTIMATED:
+        raise RunError(
+            f"the selection of {len(selection.support):,} samples is an estimate between two "
+            "prepared budgets, and a run is what was solved. Compute it exactly first."
+        )
     run = run_document(catalog, problem, selection, held)
     if run["run"] not in catalog.list_runs():
         catalog.save_run(run, run_tables(catalog, problem, selection))
