@@ -1,0 +1,152 @@
+"""Precision and recall of duplicates: the demo against what was planted, a pool against its truth.
+
+    python -m benchmarks.duplicates
+    python -m benchmarks.duplicates --pool pool.jsonl --groups truth.jsonl.gz --pairs near.csv
+
+A pool is JSON lines of `id`, `prompt`, `completion` (a .zst is read with the `zstd` program); groups
+are JSON lines of `kind` and `ids`; pairs a CSV of `id_a`, `id_b`: all pairs with a Jaccard similarity
+of at least 0.8, by brute force.
+"""
+
+import argparse
+import csv
+import gzip
+import itertools
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from gtp_core.catalog import open_catalog
+from gtp_core.neighbors import Likeness, prepare_neighbors
+from gtp_core.neighbors.text import text_pairs
+
+DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
+_PAIRS_A_GROUP = 500  # of a large group: the first, for it has thousands
+_BATCH = 20_000
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a text file, whatever it is packed with."""
+    if path.suffix == ".zst":
+        with subprocess.Popen(["zstdcat", path], stdout=subprocess.PIPE, text=True) as source:
+            assert source.stdout
+            yield from source.stdout
+    elif path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8") as packed:
+            yield from packed
+    else:
+        with open(path, encoding="utf-8") as plain:
+            yield from plain
+
+
+class Found:
+    """The pairs of a likeness at a threshold, copies included."""
+
+    def __init__(self, likeness: Likeness, threshold: float) -> None:
+        kept = likeness.score >= threshold - 1e-6
+        self.copies = likeness.copies
+        self._pairs = set(
+            zip(likeness.one[kept].tolist(), likeness.other[kept].tolist(), strict=True)
+        )
+
+    def has(self, one: int, other: int) -> bool:
+        a, b = sorted((int(self.copies[one]), int(self.copies[other])))
+        return a == b or (a, b) in self._pairs
+
+    def all(self) -> set[tuple[int, int]]:
+        """Every pair of samples, those of copies too."""
+        members: dict[int, list[int]] = {}
+        for row, first in enumerate(self.copies.tolist()):
+            members.setdefault(first, []).append(row)
+        found = {p for rows in members.values() for p in itertools.combinations(rows, 2)}
+        for one, other in self._pairs:
+            pairs = itertools.product(members[one], members[other])
+            found |= {(min(pair), max(pair)) for pair in pairs}
+        return found
+
+
+def demo() -> None:
+    """Planted duplicates of the demo, found by text and by gradient."""
+    truth = [json.loads(line) for line in lines(DEMO / "truth.jsonl")]
+    with tempfile.TemporaryDirectory() as work, closing(open_catalog(DEMO, workspace=work)) as c:
+        known = prepare_neighbors(c)
+        row_of = {name: row for row, name in enumerate(c.sample_ids())}
+        planted = [t for t in truth if t["of"]]
+        for basis, thresholds in (
+            ("text", (1.0,)),
+            ("near-text", (0.5, 0.8, 0.9)),
+            ("gradient", (0.8, 0.9, 0.95)),
+        ):
+            for threshold in thresholds:
+                found = Found(known.likenesses[basis], threshold)
+                recall = {
+                    kind: np.mean([found.has(row_of[t["id"]], row_of[t["of"]]) for t in some])
+                    for kind in sorted({t["kind"] for t in planted})
+                    if (some := [t for t in planted if t["kind"] == kind])
+                }
+                told = ", ".join(f"{kind} {share:.3f}" for kind, share in recall.items())
+                print(f"{basis:>10} from {threshold:.2f}: {len(found.all()):,} pairs; {told}")
+
+
+def pool(path: Path, groups: Path | None, pairs: Path | None) -> None:
+    """Near texts of a pool against what is known of it."""
+    ids, texts = [], []
+    for line in lines(path):
+        record = json.loads(line)
+        ids.append(record["id"])
+        texts.append(f"{record['prompt']}\n{record['completion']}")
+    series = pl.Series(texts, dtype=pl.String)
+    del texts
+    wall, cpu = time.perf_counter(), time.process_time()
+    likeness = text_pairs(series[at : at + _BATCH] for at in range(0, len(series), _BATCH))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{len(ids):,} texts in {wall:.1f} s ({cpu:.1f} of CPU); {len(likeness.one):,} pairs")
+    row_of = {name: row for row, name in enumerate(ids)}
+    found = Found(likeness, 0.8)
+    if pairs:
+        with open(pairs, encoding="utf-8") as file:
+            truth = {
+                tuple(sorted((row_of[row["id_a"]], row_of[row["id_b"]])))
+                for row in csv.DictReader(file)
+            }
+        mine = found.all()
+        both = len(mine & truth)
+        print(
+            f"pairs from 0.8: {len(mine):,} of ours, {len(truth):,} by brute force; "
+            f"precision {both / max(len(mine), 1):.4f}, recall {both / max(len(truth), 1):.4f}"
+        )
+    shares: dict[str, list[float]] = {}
+    for line in lines(groups) if groups else ():
+        group = json.loads(line)
+        rows = [row_of[name] for name in group["ids"] if name in row_of]
+        some = list(itertools.islice(itertools.combinations(rows, 2), _PAIRS_A_GROUP))
+        if some:
+            shares.setdefault(group["kind"], []).append(
+                float(np.mean([found.has(*pair) for pair in some]))
+            )
+    for kind, share in shares.items():
+        print(f"{kind}: {len(share):,} groups, {np.mean(share):.4f} of their pairs")
+
+
+def main() -> None:
+    """Print what was found of what is known."""
+    parser = argparse.ArgumentParser(description="Precision and recall of duplicates.")
+    parser.add_argument("--pool", type=Path, help="JSON lines of id, prompt, completion")
+    parser.add_argument("--groups", type=Path, help="JSON lines of kind and ids")
+    parser.add_argument("--pairs", type=Path, help="CSV of id_a, id_b: all pairs from 0.8 on")
+    asked = parser.parse_args()
+    if asked.pool:
+        pool(asked.pool, asked.groups, asked.pairs)
+    else:
+        demo()
+
+
+if __name__ == "__main__":
+    main()
