@@ -1,23 +1,27 @@
 """Collecting gradients: batches against a loop of one, and against plain LoRA fine-tuning.
 
     python -m benchmarks.collecting [--samples 256] [--device cpu] [--sizes tiny,demo,large]
-    python -m benchmarks.collecting --less FOLDER
+    python -m benchmarks.collecting --memory
+    python -m benchmarks.collecting --less FOLDER [--less-code get_validation_dataset.py]
 
-All columns of a row are measured in one run, in turns, on the same samples; the fastest of three
-turns counts, and the answers are asserted equal before the clock is read. Tokens are those the
-model reads, without padding. On a CPU one thread works and its own seconds count, so that other
-programs on the machine do not; with several threads, and on a GPU, those of the wall.
+All columns of a row are measured in one run, in turns, on the same samples, by the wall clock; the
+fastest of several turns counts, and the answers are asserted equal before the clock is read. Tokens
+are those the model reads, without padding.
 
-- *loop of one*: one sample, one forward and backward pass, its gradients joined; then the same rows
-  and the same projection, 16 at a time, as LESS does it.
+- *loop of one*: as LESS's script does it: one sample, the model's own loss, a backward pass, its
+  gradients joined, Adam's scaling; projected 16 at a time, by the same projection.
 - *fine-tuning*: optimizer steps on the same batches, nothing else.
 
-With `--less`, parity instead: rows against the unprojected ones that LESS's own script wrote
-(a folder with `common/` and `less/truth/`), encoded as LESS encodes.
+With `--memory`, the largest resident memory of whole `collect` commands instead, each in a process
+of its own, at several bounds and two sizes of pool.
+With `--less`, parity with the rows of LESS's own script (less_parity.py).
 """
 
 import argparse
-import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,20 +31,17 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from gtp_core.collect import CollectSettings, Encoded, GradientModel, Moments, gradient_rows
-from gtp_core.collect.checkpoints import checkpoint_folders, read_checkpoints
-from gtp_core.collect.encode import batches, encode, mean_losses, pad
-from gtp_core.collect.model import adapted, load_model, load_tokenizer, pad_id
-from gtp_core.collect.pool import read_records
+from benchmarks.less_parity import parity
+from gtp_core.collect import Encoded, GradientModel, Moments, gradient_rows
+from gtp_core.collect.encode import batches, encode, pad
+from gtp_core.collect.model import load_model, load_tokenizer
 from gtp_core.collect.projection import Projection, make_projection
-from gtp_core.collect.template import Template
-from gtp_core.collect.training import shapes_of
-from gtp_core.collect.warmup import add_lora, train_step, trainable
+from gtp_core.collect.warmup import add_lora, trainable
 from gtp_core.collect.work import RowMaker
 from gtp_core.store import open_store
 
 DEMO = Path(__file__).parents[1] / "data" / "demo"
-TURNS = 3
+TURNS = 5
 
 
 def demo_setting(n_samples: int) -> tuple[Any, list[Encoded], int]:
@@ -103,47 +104,45 @@ def fresh_moments(model: Any, names: Sequence[str]) -> Moments:
 def loop_of_one(
     model: Any, texts: Sequence[Encoded], moments: Moments, projection: Projection, device: Any
 ) -> np.ndarray:
-    """One sample at a time, by torch's own backward pass; projected 16 at a time."""
+    """One sample at a time, by the model's own loss; projected 16 at a time."""
     model.eval()
-    weights = [p for _, p in trainable(model)]
     out, waiting = [], []
     for text in texts:
-        model.zero_grad(set_to_none=True)
         batch = pad([text], pad_id=0, device=device)
-        labels = batch.pop("labels")
-        mean_losses(model(**batch, use_cache=False).logits, labels).sum().backward()
-        waiting.append(torch.cat([w.grad.flatten() for w in weights]))
+        model(**batch, use_cache=False).loss.backward()
+        raw = torch.cat([p.grad.view(-1) for p in model.parameters() if p.grad is not None])
+        waiting.append(gradient_rows(raw[None], kind="adam", moments=moments)[0])
+        model.zero_grad()
         if len(waiting) == 16:
-            raw = torch.stack(waiting)
-            out.append(projection.project(gradient_rows(raw, kind="adam", moments=moments)))
+            out.append(projection.project(torch.stack(waiting)))
             waiting = []
     if waiting:
-        raw = torch.stack(waiting)
-        out.append(projection.project(gradient_rows(raw, kind="adam", moments=moments)))
-    model.zero_grad(set_to_none=True)
+        out.append(projection.project(torch.stack(waiting)))
     return torch.cat(out).cpu().numpy()
 
 
 def fine_tuning(model: Any, texts: Sequence[Encoded], batch_tokens: int) -> None:
-    """One pass of LoRA training over the same batches."""
+    """One pass of LoRA training over the same batches, as any training loop does it."""
     optimizer = torch.optim.AdamW([p for _, p in trainable(model)], lr=0.0)
-    for batch in batches(texts, max_batch_tokens=batch_tokens):
-        train_step(model, optimizer, [texts[i] for i in batch], pad_id=0, rate=0.0)
-    model.zero_grad(set_to_none=True)
+    device = next(model.parameters()).device
+    model.train()
+    for at in batches(texts, max_batch_tokens=batch_tokens):
+        batch = pad([texts[i] for i in at], pad_id=0, device=device)
+        model(**batch, use_cache=False).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def in_turns(work: Sequence[Callable[[], Any]], device: torch.device) -> list[float]:
     """Fastest seconds of each of several pieces of work, which take turns."""
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter
     seconds = [float("inf")] * len(work)
     for _ in range(TURNS):
         for at, piece in enumerate(work):
-            start = clock()
+            start = time.perf_counter()
             piece()
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            seconds[at] = min(seconds[at], clock() - start)
+            seconds[at] = min(seconds[at], time.perf_counter() - start)
     return seconds
 
 
@@ -160,13 +159,14 @@ def compare(
     projection = make_projection(kind, input_dim=source.input_dim, dim=dim)
     maker = RowMaker(source, [projection], max_batch_tokens=batch_tokens)
     moments = fresh_moments(model, source.names)
-    maker._moments = Moments(moments.first.to(device), moments.second.to(device), 100)
+    placed = Moments(moments.first.to(device), moments.second.to(device), 100)
+    maker._moments = placed
 
     def batched() -> np.ndarray:
         return maker.rows(texts, "adam")[0]
 
     def single() -> np.ndarray:
-        return loop_of_one(model, texts, maker._moments, projection, device)
+        return loop_of_one(model, texts, placed, projection, device)
 
     one, other = batched(), single()
     error = np.abs(one - other).max() / np.abs(other).max()
@@ -187,60 +187,37 @@ def compare(
     }
 
 
-def parity(folder: Path) -> None:
-    """Rows at every checkpoint against those that LESS's own script wrote, unprojected."""
-    base = folder / "common" / "base"
-    tokenizer, device = load_tokenizer(base), torch.device("cpu")
-    folders = checkpoint_folders([folder / "common" / "warmup"])
-    given = {
-        "alpha": _less_chats(folder / "common/train/alpha.jsonl", tokenizer),
-        "beta": _less_chats(folder / "common/train/beta.jsonl", tokenizer),
-        "bbh": _less_bbh(folder / "common/eval/bbh/bbh-three-shot.json", tokenizer),
+def memory() -> None:
+    """Peak resident memory of `collect` on the demo's model, at several bounds and pools."""
+    print("| samples | tokens of a pass | samples of a pass | peak MiB | beside the libraries |")
+    print("|---|---|---|---|---|")
+    settings = [(400, 8192, 64), (4000, 8192, 64), (4000, 2048, 64), (4000, 512, 64)]
+    settings += [(4000, 32_768, 64), (4000, 32_768, 1024)]
+    with tempfile.TemporaryDirectory() as folder:
+        alone = peak_mib(Path(folder) / "none", 1, 64, 1)
+        for at, (limit, tokens, samples) in enumerate(settings):
+            found = peak_mib(Path(folder) / str(at), limit, tokens, samples)
+            print(f"| {limit:,} | {tokens:,} | {samples:,} | {found:,.0f} | {found - alone:,.0f} |")
+
+
+def peak_mib(out: Path, limit: int, batch_tokens: int, batch_samples: int) -> float:
+    """Largest resident memory of one `collect` command, in MiB."""
+    told: dict[str, Any] = {
+        "--model": DEMO / "model",
+        "--pool": DEMO / "samples/part-00000.parquet",
+        "--out": out,
     }
-    for batch_tokens, what in ((1, "one at a time"), (4096, "in batches")):
-        model = load_model(base, dtype="bf16", device=device)
-        tuned = adapted(model, CollectSettings(), folders)
-        source = GradientModel(tuned, pad_id=pad_id(tokenizer))
-        whole = make_projection("none", input_dim=source.input_dim, dim=source.input_dim)
-        maker = RowMaker(source, [whole], max_batch_tokens=batch_tokens)
-        for state in read_checkpoints(folders, shapes_of(tuned), needs_moments=True):
-            maker.move_to(state)
-            for name, texts in given.items():
-                kind, theirs = ("sgd", "sgd") if name == "bbh" else ("adam-less", "adam")
-                path = folder / f"less/truth/full_{name}_{theirs}_ckpt{state.checkpoint.step}.npy"
-                wanted = np.load(path).astype(np.float64)
-                error = np.linalg.norm(maker.rows(texts, kind)[0] - wanted, axis=1)
-                error /= np.linalg.norm(wanted, axis=1)
-                print(
-                    f"{what}: {name} {kind} at {state.checkpoint.name}, step size "
-                    f"{state.checkpoint.step_size:.7f}: relative error of {len(wanted)} rows "
-                    f"{np.median(error):.5f} (median), {error.max():.5f} (largest)"
-                )
-
-
-def _less_chats(path: Path, tokenizer: Any) -> list[Encoded]:
-    """As LESS encodes a chat: our own, and the line end after the end mark is learned too."""
-    template, end = Template(tokenizer), tuple(tokenizer.encode("\n", add_special_tokens=False))
-    texts = [template.encode(record.content) for record in read_records(path)]
-    return [Encoded(text.prompt, text.completion + end) for text in texts]
-
-
-def _less_bbh(path: Path, tokenizer: Any) -> list[Encoded]:
-    """As LESS asks BBH: every one of three examples after the other two."""
-    found = []
-    for text in json.loads(path.read_text(encoding="utf-8")).values():
-        pieces = text.split("\n\n")
-        task, shots = "\n\n".join(pieces[:-3]).strip(), pieces[-3:]
-        for at, shot in enumerate(shots):
-            others = "".join(f"{other}\n\n" for other in shots[:at] + shots[at + 1 :])
-            question, answer = shot.split("\nA:")
-            query = f"<|user|>\n{task}\n\n{others}{question}\n<|assistant|>\nA:"
-            ids, n_query = (
-                tokenizer(query + answer)["input_ids"],
-                len(tokenizer(query)["input_ids"]),
-            )
-            found.append(Encoded(tuple(ids[:n_query]), tuple(ids[n_query:])))
-    return found
+    told |= {"--limit": limit, "--max-batch-tokens": batch_tokens, "--part-rows": 256}
+    told |= {"--max-batch-samples": batch_samples, "--rank": 8, "--epochs": 1, "--dim": 1024}
+    told |= {"--batch-size": 16, "--threads": 1, "--device": "cpu", "--warmup-share": 0.02}
+    words = [str(word) for pair in told.items() for word in pair]
+    command = [sys.executable, "-m", "gtp_core", "collect", *words]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    return usage.ru_maxrss / 1024
 
 
 def main() -> None:
@@ -249,13 +226,18 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", default="tiny,demo,large")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; above 1, wall time")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--batch-tokens", type=int, default=2048, help="of one forward pass")
-    parser.add_argument("--less", type=Path)
+    parser.add_argument("--memory", action="store_true", help="resident memory instead")
+    parser.add_argument("--less", type=Path, help="folder with common/ and less/truth/")
+    parser.add_argument("--less-code", type=Path, help="LESS's get_validation_dataset.py")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.less:
-        parity(options.less)
+        parity(options.less, options.less_code)
+        return
+    if options.memory:
+        memory()
         return
     print("| model | projection | tokens a sample | batched | loop of one | fine-tuning | ratios |")
     print("|---|---|---|---|---|---|---|")

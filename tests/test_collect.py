@@ -48,7 +48,7 @@ class LetterTokenizer:
         return [1 + ord(letter) % 30 for letter in text]
 
 
-def small_model(dtype=torch.float32, dropout=0.0):
+def small_model(dtype=torch.float32, dropout=0.0, targets=TARGETS):
     config = LlamaConfig(
         vocab_size=32,
         hidden_size=16,
@@ -63,7 +63,7 @@ def small_model(dtype=torch.float32, dropout=0.0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         model = add_lora(
-            LlamaForCausalLM(config), rank=3, alpha=6, target_modules=TARGETS, dropout=dropout
+            LlamaForCausalLM(config), rank=3, alpha=6, target_modules=targets, dropout=dropout
         )
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -114,6 +114,32 @@ def test_padding_does_not_change_a_gradient(pad_id):
     short, long = Encoded((3, 4), (5, 6)), Encoded(tuple(range(1, 30)), tuple(range(1, 20)))
     alone = source.gradients([short])[0]
     torch.testing.assert_close(source.gradients([long, short])[1], alone, rtol=1e-9, atol=1e-12)
+
+
+def test_logits_are_made_of_learned_positions_alone():
+    model, seen = small_model(), []
+    samples = [Encoded((3, 4, 5, 6), (7, 8)), Encoded((3,), (4, 5, 6), silent=(1,))]
+    handle = model.get_output_embeddings().register_forward_hook(
+        lambda _, inputs, output: seen.append(tuple(output.shape))
+    )
+    GradientModel(model, pad_id=0).gradients(samples)
+    handle.remove()
+    assert seen == [(1, 4, 32)]
+
+
+def test_a_head_that_is_trained_is_collected_too():
+    model = small_model(torch.float64, targets=("v_proj", "lm_head"))
+    source, samples = GradientModel(model, pad_id=0), some_samples()
+    single = torch.stack([one_at_a_time(model, sample) for sample in samples])
+    torch.testing.assert_close(source.gradients(samples), single, rtol=1e-9, atol=1e-12)
+
+
+def test_nothing_is_computed_below_the_first_trained_layers():
+    model, reached = small_model(targets=("v_proj",)), []
+    query = model.base_model.model.model.layers[0].self_attn.q_proj
+    query.register_full_backward_hook(lambda *_: reached.append("query"))
+    GradientModel(model, pad_id=0).gradients(some_samples())
+    assert reached == []
 
 
 def test_gradients_leave_no_trace_in_the_model():

@@ -100,13 +100,21 @@ def mean_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
     A sample without completion tokens has loss zero, not NaN.
     """
-    wanted = labels[:, 1:]
-    supervised = wanted != IGNORED
-    row = supervised.nonzero()[:, 0]
-    found = logits[:, :-1][supervised]
+    return losses_of(logits[:, :-1], labels[:, 1:])
+
+
+def losses_of(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The same, of labels (n, length) that stand where their own logits do.
+
+    Logits may be of the learned positions alone, end to end: (1, count, vocabulary).
+    """
+    learned = wanted != IGNORED
+    row = learned.nonzero()[:, 0]
+    alone = logits.shape[:2] == (1, len(row))
+    found = logits[0] if alone else logits[:, : wanted.shape[1]][learned]
     if found.dtype in (torch.float16, torch.bfloat16):
         found = found.float()  # a softmax over a vocabulary needs more than 8 or 11 bits
-    each = torch.nn.functional.cross_entropy(found, wanted[supervised], reduction="none")
-    count = supervised.sum(dim=1).clamp(min=1).to(each.dtype)
-    sums = torch.zeros(len(labels), dtype=each.dtype, device=each.device).index_add(0, row, each)
+    each = torch.nn.functional.cross_entropy(found, wanted[learned], reduction="none")
+    count = learned.sum(dim=1).clamp(min=1).to(each.dtype)
+    sums = torch.zeros(len(wanted), dtype=each.dtype, device=each.device).index_add(0, row, each)
     return sums / count

@@ -60,7 +60,13 @@ def gradient_rows(
     if kind == "adam-less":
         updated = ADAM_BETA2 * second + (1 - ADAM_BETA2) * gradients.square()
         return (ADAM_BETA1 * first + (1 - ADAM_BETA1) * gradients) / (updated + ADAM_EPS).sqrt()
-    # In place: a batch of rows is the largest thing in memory.
-    root = gradients.square().mul_(1 - moments.beta2).add_(second, alpha=moments.beta2)
-    root.div_(1 - moments.beta2 ** (moments.step + 1)).sqrt_().add_(moments.eps)
+    # Few passes, in place: a batch of rows is the largest thing in memory.
+    correction = 1 - moments.beta2 ** (moments.step + 1)
+    root = torch.addcmul(
+        second * (moments.beta2 / correction),
+        gradients,
+        gradients,
+        value=(1 - moments.beta2) / correction,
+    )
+    root.sqrt_().add_(moments.eps)
     return torch.div(gradients, root, out=root)
