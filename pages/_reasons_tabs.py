@@ -35,6 +35,7 @@ from gtp_core.report import (
     served_sentence,
     solved_again,
     solved_table,
+    step_around,
     timeline,
     timeline_sentence,
     where_it_points,
@@ -106,7 +107,7 @@ def timeline_tab(view: _frame.View, known: Judged, one: Case) -> None:
         _frame.show(timeline_figure(table, budget, view.theme), "timeline")
         budgets = table["budget"].to_list()
         if len(budgets) > 1 and table.height:
-            _moved(view, path, method, budgets)
+            _moved(view, path, method, budgets, step_around(table, budget))
     if one.verdict == "pruned":
         st.caption("It entered the support in some round and was pruned in a later one.")
     st.caption(
@@ -115,11 +116,13 @@ def timeline_tab(view: _frame.View, known: Judged, one: Case) -> None:
     )
 
 
-def _moved(view: _frame.View, path: Any, method: str, budgets: list[int]) -> None:
+def _moved(
+    view: _frame.View, path: Any, method: str, budgets: list[int], here: tuple[int, int]
+) -> None:
     start, end = st.select_slider(
         "Who enters and who leaves between two budgets",
         budgets,
-        value=(budgets[-2], budgets[-1]),
+        value=here,
         key="between",
         format_func=lambda budget: f"{budget:,}",
     )

@@ -99,7 +99,7 @@ def covered_figure(parts: pl.DataFrame, chance: float, theme: Theme) -> Picture:
                 "line": {"color": colour(theme, "paper"), "width": 1},
                 "pattern": {"shape": "" if place < 3 or rest >= 0 else "/"},
             },
-            hovertemplate=f"{label}: %{{x:.1%}}<extra></extra>",
+            hovertemplate="%{fullData.name}: %{x:.1%}<extra></extra>",
         )
     covered = 1 - float(parts["share"][-1]) if parts.height else 0.0
     title = f"{covered:.0%} of its gradient is covered; chance covers {chance:.0%}"

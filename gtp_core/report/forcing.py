@@ -134,16 +134,19 @@ def forcing(problem: Problem, row: int, *, out: bool) -> Problem:
 def forced_sentence(catalog: Catalog, judged: Judged, told: Forced) -> str:
     """What forcing would do, in one sentence; it says that the others stay."""
     before, after = told.before, told.after
+    kept = judged.fitted.ridge
+    lower = f" The pursuit left it so because its ridge of {kept:g} also keeps weights small."
+    lower = lower if after < before else ""
     other = None if told.other is None else str(catalog.sample_ids()[told.other])
     if told.way == "out":
         text = f"Forced out, the residual goes from {before:.4f} to {told.alone:.4f}"
         if other is None:
             return f"{text}, and nobody could take its place."
-        return f"{text}; {other} would take its place and bring it to {after:.4f}."
+        return f"{text}; {other} would take its place and bring it to {after:.4f}.{lower}"
     text = f"Forced in, the residual goes from {before:.4f} to {told.alone:.4f}"
     if other is None:
         return f"{text}; the budget has room for it."
-    return f"{text}; {other} would have to go for it, and then it is {after:.4f}."
+    return f"{text}; {other} would have to go for it, and then it is {after:.4f}.{lower}"
 
 
 def solved_table(catalog: Catalog, judged: Judged, told: Solved, limit: int = 20) -> pl.DataFrame:

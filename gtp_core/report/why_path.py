@@ -44,6 +44,13 @@ def timeline_sentence(table: pl.DataFrame) -> str:
     return f"{text} budgets from there on."
 
 
+def step_around(table: pl.DataFrame, budget: int) -> tuple[int, int]:
+    """The two neighbouring budgets of a timeline of which the second is nearest to a budget."""
+    budgets = table["budget"].to_list()
+    end = max(1, min(range(len(budgets)), key=lambda place: abs(budgets[place] - budget)))
+    return budgets[end - 1], budgets[min(end, len(budgets) - 1)]
+
+
 def moved(
     catalog: Catalog,
     problem: Problem,
