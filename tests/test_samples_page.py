@@ -94,7 +94,7 @@ def test_filters_are_set_and_taken_away(opened, current):
     app.get_by_key("only-source").set_value([source]).run()
     app.get_by_key("search-text").set_value("日本").run()
     wanted = current.working_set(
-        [Filter("source", core_source), Filter("search", "日本")], "valuable"
+        [Filter("source", source), Filter("search", "日本")], "valuable"
     )
     assert table(app)["sample_id"].to_list() == wanted.sample_ids()
     assert [b for b in labels(app) if "✕" in b] == [f"source: {source} ✕", "text: 日本 ✕"]
