@@ -194,10 +194,10 @@ def test_a_page_says_what_is_open(opened, core, where):
 def test_a_second_visit_computes_nothing(opened, monkeypatch):
     opened("overview")
     st.cache_resource.clear()
-    from gtp_core.report import quality
+    from gtp_core.report import path
     from pages import _view
 
-    for module, name in ((quality, "budget_path"), (_view, "choose")):
+    for module, name in ((path, "budget_path"), (_view, "choose")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("computed again"))
     assert len(opened("overview").metric) >= 5
 

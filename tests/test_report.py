@@ -39,9 +39,9 @@ from gtp_core.report import (
     length_table,
     norm_table,
     overlap,
+    path,
     path_budgets,
     prepare_path,
-    quality,
     redundancy,
     reliability,
     rounds_table,
@@ -188,7 +188,7 @@ def test_budgets_of_the_path_are_distinct_ascending_and_can_be_had(n_candidates,
     assert all(a < b for a, b in pairwise(budgets))
     assert all(isinstance(budget, int) for budget in budgets)
     assert budgets[0] >= 1
-    assert budgets[-1] <= max(1, min(round(n_candidates / 10), dim, 1000))
+    assert budgets[-1] <= max(1, min(round(n_candidates / 10), dim, max(1000, 13_534)))
 
 
 def test_budgets_are_log_spaced():
@@ -276,7 +276,7 @@ def test_a_prepared_path_is_read_and_not_computed(small_store, monkeypatch):
     def work(*_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(quality, "budget_path", work)
+    monkeypatch.setattr(path, "budget_path", work)
     with closing(open_catalog(store)) as catalog:
         posed = pose(catalog, "dates", n_splits=1)
         assert prepare_path(catalog, posed, settings).equals(first)
@@ -296,6 +296,28 @@ def test_a_cancelled_path_leaves_nothing(own_catalog):
         prepare_path(own_catalog, posed, Settings(), stop)
     assert not list(own_catalog.workspace.glob("paths/*"))
     assert saved_path(own_catalog, posed, Settings()) is None
+
+
+def test_a_killed_path_goes_on_where_it_was(own_catalog, monkeypatch):
+    posed = pose(own_catalog, "dates", n_splits=1)
+    monkeypatch.setattr(path, "_KEEP", 0.0)
+
+    def stop(done, total, what):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_path(own_catalog, posed, Settings(), stop)
+    (begun,) = own_catalog.workspace.glob("paths/*")
+    assert pl.read_parquet(begun).height == 5
+    assert saved_path(own_catalog, posed, Settings()) is None
+    real, made = path._path_row, []
+    monkeypatch.setattr(path, "_path_row", lambda *row: made.append(row) or real(*row))
+    whole = prepare_path(own_catalog, posed, Settings())
+    assert len(made) == whole.height - 5
+    assert not begun.exists()
+    budgets = path_budgets(posed.most, posed.atoms.dim)
+    assert whole.equals(budget_path(posed, budgets, Settings()))
 
 
 def path_of(matches) -> pl.DataFrame:

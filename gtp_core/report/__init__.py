@@ -65,20 +65,23 @@ from gtp_core.report.health import (
     task_facts,
     task_reliability,
 )
+from gtp_core.report.path import (
+    budget_path,
+    enough,
+    from_path,
+    path_budgets,
+    path_key,
+    prepare_path,
+    saved_path,
+)
 from gtp_core.report.quality import (
     LOW_RELIABILITY,
     HeldOut,
     Reliability,
-    budget_path,
     choose,
     cosine,
-    enough,
-    from_path,
     held_out,
-    path_budgets,
-    prepare_path,
     reliability,
-    saved_path,
     spearman_brown,
 )
 from gtp_core.report.runs import (
@@ -197,6 +200,7 @@ __all__ = [
     "overlap",
     "overlaps",
     "path_budgets",
+    "path_key",
     "prepare_path",
     "prepared_tenths",
     "pulled",

@@ -8,7 +8,7 @@ from gtp_core.catalog import Catalog
 from gtp_core.methods import Settings
 from gtp_core.report.fitted import fitted
 from gtp_core.report.joins import joining, leaving
-from gtp_core.report.quality import from_path
+from gtp_core.report.path import from_path
 
 
 def timeline(path: pl.DataFrame, method: str, row: int) -> pl.DataFrame:
