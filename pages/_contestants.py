@@ -13,6 +13,7 @@ from gtp_core.pursuit import Selection
 from gtp_core.report import (
     MOST_COMPARED,
     Contestant,
+    cheap_to_refit,
     contestant,
     from_run,
     given,
@@ -171,9 +172,22 @@ def with_spreads(
     return answer
 
 
+def wait_for_spreads(view: _frame.View, found: list[Contestant]) -> bool:
+    """Whether to fit anew for the spread: where that is cheap, or when the visitor asks for it."""
+    if cheap_to_refit(view.problem):
+        return True
+    if not view.problem.splits or all(one.matches is not None for one in found):
+        return False
+    return st.button(
+        "Measure the spread over the splits",
+        help="Fits every method anew on parts of the examples; takes minutes on a large store.",
+        icon=":material/play_arrow:",
+    )
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _fitted_anew(_problem: Problem, _selection: Selection, key: str, settings: str) -> Any:
-    return split_matches(_problem, _selection)
+    return split_matches(_problem, _selection, refit=True)
 
 
 def why_address(sample_id: str) -> str:

@@ -39,6 +39,7 @@ for one in found:
         st.info(_frame.plain(one.note), icon=":material/info:")
 sentences = st.empty()
 _contestants.say(sentences, five_sentences(view.catalog, view.problem, found))
+waits = _contestants.wait_for_spreads(view, found)
 
 words = {letter: _frame.plain(name) for letter, name in zip("ab", pair, strict=True)}
 given = _frame.choice("Conditional gain given", ["a", "b"], "given", words=words)
@@ -74,5 +75,5 @@ _contestants.show_only(view, a, b, "only-a")
 _contestants.show_only(view, b, a, "only-b")
 
 # Last, because it fits every method anew on parts of the examples: the page is there meanwhile.
-found = _contestants.with_spreads(view, found)
+found = _contestants.with_spreads(view, found, known=not waits)
 _contestants.say(sentences, five_sentences(view.catalog, view.problem, found))
