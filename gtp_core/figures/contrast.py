@@ -119,7 +119,8 @@ def likeness_figure(
         )
     ink = colour(theme, "ink")
     figure.add_vline(x=0.95, line={"color": ink, "width": 1, "dash": "dot"})
-    parts = [f"{word(name)} {n:,} of {of:,}" for name, (n, of) in alike.items()]
+    form = "{} {:,} of {:,}" if len(alike) == 2 else "{} {:,}/{:,}"
+    parts = [form.format(word(name), *counts) for name, counts in alike.items()]
     title = f"At least 95 % alike: {', '.join(parts)}"
     x = "largest cosine to another pick of the same selection"
     lay_out(figure, theme, title=title, x=x, y="share of picks")

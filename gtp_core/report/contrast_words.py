@@ -112,12 +112,12 @@ def matched(contestants: Sequence[Contestant]) -> str:
     others += "".join(f", {name} not known" for name in unknown)
     return (
         f"Held-out match: {first.name} {held.match:.3f}, {second.name} {below.match:.3f}{others}, "
-        f"with a ceiling of {held.ceiling:.3f}; {_spread(first, second)}."
+        f"with a ceiling of {held.ceiling:.3f}; {_spread(first, second, len(known))}."
     )
 
 
-def _spread(first: Contestant, second: Contestant) -> str:
-    """Whether the difference of two matches is larger than it varies from split to split."""
+def _spread(first: Contestant, second: Contestant, n_known: int) -> str:
+    """Whether two matches differ by more than that varies over the splits (standard deviation)."""
     if first.matches is None or second.matches is None:
         return "the spread over the splits was not measured"
     if len(first.matches) < 2 or len(first.matches) != len(second.matches):
@@ -125,8 +125,9 @@ def _spread(first: Contestant, second: Contestant) -> str:
     apart = first.matches - second.matches
     spread = float(apart.std(ddof=1))
     verdict = "larger" if abs(apart.mean()) > spread else "not larger"
+    who = "" if n_known == 2 else f" between {first.name} and {second.name}"
     return (
-        f"the difference of {abs(apart.mean()):.3f} is {verdict} than its spread over the "
+        f"the difference{who} of {abs(apart.mean()):.3f} is {verdict} than its spread over the "
         f"{len(apart)} splits ({spread:.3f})"
     )
 
