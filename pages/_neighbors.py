@@ -1,14 +1,13 @@
 """The graph, as pages see it: built by a job that outlives them, then kept in memory."""
 
-import os
 from typing import Any
 
 import streamlit as st
 
-from gtp_core import jobs
 from gtp_core.catalog import Catalog
 from gtp_core.neighbors import Neighbors, saved_neighbors
 from pages import _frame, _start
+from pages._jobs import work
 from pages._view import digest_of
 
 _SMALL_POOL = 20_000  # samples up to which the graph is built without being asked for
@@ -32,54 +31,6 @@ def graph_of(catalog: Catalog) -> Neighbors | None:
         return _kept(catalog, digest_of(catalog))
     except _NotBuiltError:
         return None
-
-
-def work(catalog: Catalog, verb: str, more: list[str], what: str, *, unasked: bool = False) -> None:
-    """A command on the open store as a job: a button, then how far it is, and a cancel.
-
-    Args:
-        catalog: the open store.
-        verb: of the command line; also the job's name.
-        more: arguments after the store.
-        what: is being made, as the beginning of a sentence.
-        unasked: start it at the first visit.
-    """
-    job = jobs.look(catalog.workspace, verb)
-    if job is not None and job.state in ("running", "starting"):
-        _watch(catalog, verb, what)
-        return
-    if job is not None and job.state == "failed":
-        st.error(_frame.plain(job.message), icon=":material/error:")
-    elif job is not None and job.state == "dead":
-        st.warning("The work ended without a word: its process was killed. Start it again.")
-    elif job is not None and job.state == "cancelled":
-        st.info("Cancelled. Nothing half-made was left.")
-    label = f"Build: {what[0].lower()}{what[1:]}"
-    if (unasked and job is None) or st.button(
-        label, icon=":material/play_arrow:", type="primary", key=f"start-{verb}"
-    ):
-        arguments = [verb, str(catalog.store.folder.resolve()), *more]
-        if os.environ.get("GTP_WORKSPACE"):
-            arguments += ["--workspace", os.environ["GTP_WORKSPACE"]]
-        jobs.start(catalog.workspace, verb, arguments)
-        st.rerun()
-    st.caption(
-        f"{what} is built once per store, by a process of its own: you may leave this page. From "
-        f"the command line: python -m gtp\\_core {verb} STORE"
-    )
-
-
-@st.fragment(run_every=0.5)
-def _watch(catalog: Catalog, verb: str, what: str) -> None:
-    """How far a running job is; the page is drawn anew when it has ended."""
-    job = jobs.look(catalog.workspace, verb)
-    if job is None or job.state not in ("running", "starting"):
-        st.rerun()
-        return
-    st.progress(job.share, text=f"{what}: {_frame.plain(job.what)}")
-    if st.button("Cancel", icon=":material/stop:", key=f"cancel-{verb}"):
-        jobs.cancel(catalog.workspace, verb)
-        st.rerun()
 
 
 class _NotBuiltError(Exception):

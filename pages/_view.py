@@ -19,11 +19,14 @@ from gtp_core.report import (
     between,
     choose,
     from_path,
+    path_key,
+    path_words,
     prepare_path,
     run_document,
     saved_path,
     tuned,
 )
+from pages._jobs import work
 from pages._show import plain
 
 _SMALL_POOL = 20_000  # samples up to which the budget path is computed without being asked for
@@ -180,13 +183,11 @@ def _path(view: View) -> Any:
     # Auto may choose another ridge at every budget, and each would have a path of its own; so
     # would every edit.
     asked = view.tuned is not None or view.edits != Standing()
-    asked = asked or view.catalog.store.n_samples > _SMALL_POOL
-    if asked and not st.button(
-        "Prepare the budget path",
-        help="Solves every budget of the slider once; takes minutes on a large store.",
-        icon=":material/play_arrow:",
-    ):
-        st.caption("The figures over all budgets need to be prepared once for these settings.")
+    if asked or view.catalog.store.n_samples > _SMALL_POOL:
+        words = path_words(view.problem, view.settings)
+        name = f"path-{path_key(view.catalog, view.problem, view.settings)}"
+        what = "The budget path"
+        work(view.catalog, "path", words, what, name=name, label="Prepare the budget path")
         return None
     bar = st.progress(0.0, text="Preparing the budget path")
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 import gtp_core
+from gtp_core import jobs
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.methods import METHODS, Settings, select
@@ -30,6 +32,7 @@ from gtp_core.report import (
     given,
     held_out,
     overlap,
+    path_key,
     prepare_path,
     store_facts,
     tuned,
@@ -347,6 +350,27 @@ def test_a_large_pool_is_answered_at_once_by_an_estimate_until_it_is_computed(
     assert "An estimate" not in captions(app)
     solved = select(pose(core, "maths"), "8")
     assert metrics(app)["GTP residual"] == f"{solved.residual_weighted:.3f}"
+
+
+def test_the_path_of_a_large_pool_is_a_job_that_the_page_waits_for(opened, core, monkeypatch):
+    from pages import _view
+
+    monkeypatch.setattr(_view, "_SMALL_POOL", 100)
+    app = opened("overview", task="dates", ridge="10.0")
+    few = len(app.get("plotly_chart"))
+    (button,) = [one for one in app.button if one.label == "Prepare the budget path"]
+    button.click().run()
+    assert any(one.label == "Cancel" for one in app.button)
+    name = f"path-{path_key(core, pose(core, 'dates'), Settings(ridge=10.0))}"
+    until = time.monotonic() + 120
+    while (job := jobs.look(core.workspace, name)).state == "running":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (job.state, job.message) == ("done", "")
+    app.run()
+    assert not app.exception
+    assert len(app.get("plotly_chart")) > few
+    assert not [one for one in app.button if one.label in ("Cancel", "Prepare the budget path")]
 
 
 def test_what_is_exported_is_never_an_estimate(opened, core, monkeypatch):

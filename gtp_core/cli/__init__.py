@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from gtp_core.cli import choosing, collecting, importing, neighbors, runs, stores
+from gtp_core.cli import choosing, collecting, importing, neighbors, paths, runs, stores
 from gtp_core.cli.common import Answer
 from gtp_core.errors import GTPError
 
@@ -72,6 +72,7 @@ VERBS: dict[str, Verb] = {
         choosing.select_arguments,
         choosing.select_samples,
     ),
+    "path": ("solve every budget of the slider once", paths.path_arguments, paths.path),
     "compare": ("put two to four runs side by side", runs.compare_arguments, runs.compare_runs),
     "neighbors": (
         "build the nearest-neighbour graph of a store",

@@ -41,6 +41,17 @@ def select_arguments(verb: argparse.ArgumentParser) -> None:
     """The arguments of `select`: one per setting, and what the problem is."""
     store_argument(verb)
     methods = "; ".join(f"{name}: {label(name)}" for name in METHODS)
+    verb.add_argument("--budget", help="500, 5%% or 200000tok; needed unless --ids is given")
+    verb.add_argument("--method", help=f"{methods} (default: {_METHOD})")
+    posing_arguments(verb)
+    verb.add_argument(
+        "--ids", metavar="FILE", help="save this list as a run to compare with, choosing nothing"
+    )
+    verb.add_argument("--name", help="what to call the list of --ids; part of the run's id")
+
+
+def posing_arguments(verb: argparse.ArgumentParser) -> None:
+    """The arguments that say what the problem is, and one per setting."""
     verb.add_argument(
         "--task",
         action="append",
@@ -49,18 +60,8 @@ def select_arguments(verb: argparse.ArgumentParser) -> None:
         help="validation task to match; several: a,b or a=2,b=1 or --task a --task b; "
         f"{POOL}: the pool's own mean",
     )
-    verb.add_argument("--budget", help="500, 5%% or 200000tok; needed unless --ids is given")
-    verb.add_argument("--method", help=f"{methods} (default: {_METHOD})")
     for name, default in _DIALS.items():
         verb.add_argument(f"--{name.replace('_', '-')}", **_dial(name, default))
-    _problem_arguments(verb)
-    verb.add_argument(
-        "--ids", metavar="FILE", help="save this list as a run to compare with, choosing nothing"
-    )
-    verb.add_argument("--name", help="what to call the list of --ids; part of the run's id")
-
-
-def _problem_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--common-direction", help=f"removed or kept (default: removed; for {POOL} kept)"
     )
@@ -152,25 +153,8 @@ def _check(options: argparse.Namespace) -> None:
 def _chosen(
     catalog: Catalog, options: argparse.Namespace
 ) -> tuple[Problem, Selection, HeldOut | None]:
-    told = {name: getattr(options, name) for name in _DIALS}
-    auto = tuple(name for name in _CHOSEN if told[name] == AUTO)
-    told.update(dict.fromkeys(auto))
-    settings = Settings(**{name: value for name, value in told.items() if value is not None})
-    standing = Standing() if options.ignore_edits else catalog.standing()
-    caps = {
-        "source": options.cap_source,
-        "cluster": options.cap_cluster,
-        "duplicate": 1 if options.one_per_duplicate else None,
-    }
-    problem = _pose(
-        catalog,
-        options,
-        where=options.where,
-        pins=[*ids_in(options.pin), *standing.pins],
-        bans=[*ids_in(options.ban), *standing.bans],
-        caps={name: most for name, most in caps.items() if most is not None},
-        seed=settings.seed,
-    )
+    settings, auto = settings_of(options)
+    problem = problem_of(catalog, options, settings)
     method = _METHOD if options.method is None else options.method
     if method == GIVEN:
         raise MethodError(f"method {GIVEN!r} is a list of yours. Give it with --ids FILE.")
@@ -183,6 +167,33 @@ def _chosen(
             heard, options.budget, method=method, settings=settings, on_round=told_round
         )
     return problem, selection, held
+
+
+def settings_of(options: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
+    """The settings that were told, and the names of those that are left to `auto`."""
+    told = {name: getattr(options, name) for name in _DIALS}
+    auto = tuple(name for name in _CHOSEN if told[name] == AUTO)
+    told.update(dict.fromkeys(auto))
+    return Settings(**{name: value for name, value in told.items() if value is not None}), auto
+
+
+def problem_of(catalog: Catalog, options: argparse.Namespace, settings: Settings) -> Problem:
+    """The pool posed as the options of `posing_arguments` say."""
+    standing = Standing() if options.ignore_edits else catalog.standing()
+    caps = {
+        "source": options.cap_source,
+        "cluster": options.cap_cluster,
+        "duplicate": 1 if options.one_per_duplicate else None,
+    }
+    return _pose(
+        catalog,
+        options,
+        where=options.where,
+        pins=[*ids_in(options.pin), *standing.pins],
+        bans=[*ids_in(options.ban), *standing.bans],
+        caps={name: most for name, most in caps.items() if most is not None},
+        seed=settings.seed,
+    )
 
 
 def _tuned(

@@ -84,6 +84,7 @@ from gtp_core.report.quality import (
     reliability,
     spearman_brown,
 )
+from gtp_core.report.rebuild import path_words
 from gtp_core.report.runs import (
     rounds_table,
     run_document,
@@ -201,6 +202,7 @@ __all__ = [
     "overlaps",
     "path_budgets",
     "path_key",
+    "path_words",
     "prepare_path",
     "prepared_tenths",
     "pulled",

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.methods import Settings
 from gtp_core.report.given import GIVEN
@@ -19,12 +20,7 @@ def rebuild_command(catalog: Catalog, run: dict[str, Any], name: str) -> str:
     """
     settings = run["settings"]
     words = ["python", "-m", "gtp_core", "select", str(catalog.store.folder)]
-    words += ["--task", run["task"], "--common-direction", settings["common_direction"]]
-    if settings.get("gradients", "unit") != "unit":
-        words += ["--gradients", settings["gradients"]]
-    for flag, setting in (("checkpoint", "checkpoints"), ("subtask-weight", "subtask_weights")):
-        # With an equals sign, as where a value may begin with a minus.
-        words += [f"--{flag}={key}={value!r}" for key, value in settings.get(setting, {}).items()]
+    words += _posing_words(run["task"], settings)
     if run["method"] == GIVEN:
         words += ["--ids", f"{name}.ids.txt"]
         words += ["--name", settings["name"]] if settings["name"] else []
@@ -33,8 +29,34 @@ def rebuild_command(catalog: Catalog, run: dict[str, Any], name: str) -> str:
     return shlex.join([*words, *_choosing_words(settings, name)])
 
 
+def path_words(problem: Problem, settings: Settings) -> list[str]:
+    """The options with which `path STORE` prepares the budgets of a problem.
+
+    Pins and bans come from the edit log, as they did when the problem was posed.
+    """
+    used = {**problem.settings, **vars(settings)}
+    return [*_posing_words(used["task"], used), *_deciding_words(used)]
+
+
+def _posing_words(task: str, settings: dict[str, Any]) -> list[str]:
+    words = ["--task", task, "--common-direction", settings["common_direction"]]
+    if settings.get("gradients", "unit") != "unit":
+        words += ["--gradients", settings["gradients"]]
+    for flag, setting in (("checkpoint", "checkpoints"), ("subtask-weight", "subtask_weights")):
+        # With an equals sign, as where a value may begin with a minus.
+        words += [f"--{flag}={key}={value!r}" for key, value in settings.get(setting, {}).items()]
+    return words
+
+
 def _choosing_words(settings: dict[str, Any], name: str) -> list[str]:
     """The options that decide who is chosen; a run says nothing of settings younger than it."""
+    words = [*_deciding_words(settings), "--ignore-edits"]
+    for flag in ("pin", "ban"):
+        words += [f"--{flag}", f"{name}.{flag}s.txt"] if settings[f"{flag}s"] else []
+    return words
+
+
+def _deciding_words(settings: dict[str, Any]) -> list[str]:
     words: list[str] = []
     for dial in vars(Settings()):
         flag, value = dial.replace("_", "-"), settings.get(dial)
@@ -47,9 +69,6 @@ def _choosing_words(settings: dict[str, Any], name: str) -> list[str]:
         words += [f"--cap-{kind}", str(caps[kind])] if kind in caps else []
     words += ["--one-per-duplicate"] if "duplicate" in caps else []
     words += [f"--where={settings['where']}"] if settings["where"] else []
-    words.append("--ignore-edits")
-    for flag in ("pin", "ban"):
-        words += [f"--{flag}", f"{name}.{flag}s.txt"] if settings[f"{flag}s"] else []
     return words
 
 
