@@ -11,8 +11,9 @@ from scipy.optimize import nnls
 
 from gtp_core.atoms import pose, pose_array
 from gtp_core.catalog import open_catalog
+from gtp_core.errors import BudgetError
 from gtp_core.methods import METHODS, Settings, select
-from gtp_core.report import given, joins, save, verdict_table
+from gtp_core.report import fitted, given, joins, judge, save, verdict_table
 
 N = 60
 
@@ -178,6 +179,14 @@ def test_beyond_the_work_limit_only_those_that_matter_are_looked_at(catalog, mon
     assert np.allclose(both["gain"], both["gain_right"])
     monkeypatch.setattr(joins, "MOST_WORK", 1)
     assert verdict_table(catalog, problem, selection)["gain"].null_count() == N
+
+
+def test_more_chosen_samples_than_can_be_weighed_are_refused(catalog, monkeypatch, says):
+    problem = pose(catalog, "maths")
+    monkeypatch.setattr(fitted, "MOST_WORK", 1000)
+    with pytest.raises(BudgetError) as error:
+        judge(problem, select(problem, 9))
+    says(error.value, "9 samples are chosen", "48 numbers", "smaller budget")
 
 
 def test_runs_saved_before_these_columns_are_still_read(own_catalog):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gtp_core.atoms import Problem
+from gtp_core.errors import BudgetError
 from gtp_core.estimate import non_negative_ridge, on_one_thread
 from gtp_core.methods import Settings
 from gtp_core.pursuit import Selection
 
+MOST_WORK = 2e12  # multiplications that weighing, or looking at the pool, may take
 LEAST_RIDGE = 1e-6  # of the mean squared length of a chosen sample: what ridge 0 stands for here
 _SPAN = 1e-6  # of a unit sample: directions of the span that are no more than rounding
 _SLACK = 1e-9  # of the largest pull: what counts as zero
@@ -28,6 +30,7 @@ class Fitted:
         rows: (m, dim) float32 atoms.
         gram: (m, m) float64 inner products.
         counts: (m,) bool: those that are fitted; filled ones are not.
+        products: (m, n_targets) inner products with what is matched.
         columns: (n_targets, dim) float64 what is matched: the target, or one per subtask.
         weights: (m, n_targets) the best non-negative weights at this ridge.
         residuals: (n_targets, dim) what they leave.
@@ -40,6 +43,7 @@ class Fitted:
     rows: np.ndarray
     gram: np.ndarray
     counts: np.ndarray
+    products: np.ndarray
     columns: np.ndarray
     weights: np.ndarray
     residuals: np.ndarray
@@ -66,7 +70,18 @@ def targets(problem: Problem, selection: Selection) -> np.ndarray:
 
 @on_one_thread
 def fitted(problem: Problem, selection: Selection) -> Fitted:
-    """Weigh the chosen samples as well as they can be at the run's ridge."""
+    """Weigh the chosen samples as well as they can be at the run's ridge.
+
+    Raises:
+        BudgetError: more samples than can be weighed together.
+    """
+    m, dim = len(selection.support), problem.atoms.dim
+    if m * m * (dim + m) > MOST_WORK:
+        most = int((MOST_WORK / dim) ** 0.5)
+        raise BudgetError(
+            f"{m:,} samples are chosen; of atoms of {dim:,} numbers about {most:,} can be weighed "
+            "one against the other. Take a smaller budget to see why."
+        )
     rows = problem.atoms.rows(selection.support)
     counts = np.arange(len(rows)) < len(rows) - selection.n_filled
     ridge = float(selection.settings.get("ridge", Settings.ridge))
@@ -86,12 +101,13 @@ def fit(
     some = gram[np.ix_(counts, counts)]
     for column, product in enumerate(products[counts].T):
         weights[counts, column] = non_negative_ridge(some, product, penalty)
-    residuals = columns - weights.T @ rows.astype(np.float64)
+    residuals = columns - combined(rows, weights)
     return Fitted(
         support=support,
         rows=rows,
         gram=gram,
         counts=counts,
+        products=products,
         columns=columns,
         weights=weights,
         residuals=residuals,
@@ -107,6 +123,15 @@ def inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     for begin in range(0, left.shape[1], _COLUMNS):
         some = slice(begin, begin + _COLUMNS)
         total += left[:, some].astype(np.float64) @ right[:, some].astype(np.float64).T
+    return total
+
+
+def combined(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """weights.T @ rows (n_targets, dim) float64, some columns at a time."""
+    total = np.zeros((weights.shape[1], rows.shape[1]))
+    for begin in range(0, rows.shape[1], _COLUMNS):
+        some = slice(begin, begin + _COLUMNS)
+        total[:, some] = weights.T @ rows[:, some].astype(np.float64)
     return total
 
 
@@ -133,7 +158,7 @@ def tableau(found: Fitted, column: int) -> Tableau:
 
     gram = found.gram[np.ix_(found.counts, found.counts)] + found.ridge * np.eye(found.counts.sum())
     weights = found.weights[found.counts, column]
-    product = inner(found.rows[found.counts], found.columns[column][None])[:, 0]
+    product = found.products[found.counts, column]
     inside = weights > 0
     m, out = len(weights), ~inside
     matrix, lift = np.zeros((m, m)), np.eye(m)

@@ -8,6 +8,7 @@ from gtp_core.atoms import Problem
 from gtp_core.estimate import on_one_thread
 from gtp_core.pursuit import Selection
 from gtp_core.report.fitted import (
+    MOST_WORK,
     Fitted,
     Span,
     Tableau,
@@ -18,7 +19,6 @@ from gtp_core.report.fitted import (
 )
 from gtp_core.trajectories import in_threads
 
-MOST_WORK = 2e12  # multiplications; beyond, only the samples that matter most are looked at
 _BYTES = 1 << 26  # of rows, and of inner products, that are in memory at a time and thread
 
 

@@ -9,6 +9,7 @@ from gtp_core.atoms import POOL, Problem, StoredAtoms
 from gtp_core.atoms.aims import read_aim
 from gtp_core.atoms.block import remove
 from gtp_core.catalog import Catalog
+from gtp_core.report.fitted import combined
 from gtp_core.report.why import Case, Judged
 from gtp_core.trajectories import open_task, valid_rows
 
@@ -77,7 +78,7 @@ def served(judged: Judged, examples: Examples) -> pl.DataFrame:
         null where looking through the pool would take more than MOST_WORK multiplications;
         `nobody`: no such pull reaches 0.1. The worst served first.
     """
-    total = judged.selection.weights @ judged.fitted.rows.astype(np.float64)
+    total = combined(judged.fitted.rows, judged.selection.weights[:, None])[0]
     best = _best_in_pool(judged.problem, examples.rows)
     table = examples.table.with_columns(
         cosine=pl.Series(_cosines(examples.rows, total)), best=pl.Series(best).fill_nan(None)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog
+from gtp_core.report.fitted import combined
 from gtp_core.report.why import Case, Judged
 
 NEAREST = 8
@@ -89,7 +90,7 @@ def by_subtask(judged: Judged, found: Case, names: Sequence[str]) -> pl.DataFram
     """
     problem, selection = judged.problem, judged.selection
     atom = problem.atoms.rows(np.array([found.row]))[0].astype(np.float64)
-    total = selection.weights @ judged.fitted.rows.astype(np.float64)
+    total = combined(judged.fitted.rows, selection.weights[:, None])[0]
     columns = problem.columns
     return pl.DataFrame(
         {
