@@ -23,7 +23,7 @@ NAMES = (
     "products",
     "stages",
 )
-NAMES += ("subspace", "synthetic", "uniform", "duplicates", "neighbors")
+NAMES += ("slider", "subspace", "synthetic", "uniform", "duplicates", "neighbors")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
