@@ -34,7 +34,7 @@ def labels(catalog: Catalog) -> pl.DataFrame:
 
 
 def saved_runs(catalog: Catalog) -> pl.DataFrame:
-    """The saved runs, newest first: what was asked, how many were chosen, residuals, why it ended."""
+    """The saved runs, newest first: what was asked, how many chosen, residuals, why it ended."""
     order = {run: place for place, run in enumerate(reversed(catalog.list_runs()))}
     runs = catalog.query(
         "SELECT run, method, task, budget, n_selected, residual_weighted, residual_as_trained,"

@@ -22,9 +22,7 @@ from gtp_core.catalog.edits import (
     active_edits,
     append_edit,
     last_of,
-    marks_of,
     read_edits,
-    tags_of,
 )
 from gtp_core.catalog.load import load
 from gtp_core.catalog.tables import (
@@ -32,7 +30,6 @@ from gtp_core.catalog.tables import (
     LOADED,
     TABLES,
     cluster_rows,
-    columns_of,
     edit_rows,
     gradients_of,
     run_rows,
@@ -400,15 +397,12 @@ class Catalog:
 
     def _register_edits(self, cursor: duckdb.DuckDBPyConnection) -> None:
         log = read_edits(self.workspace)
-        active = active_edits(log)
-        marks = list(marks_of(active).items())
-        for name, rows in (("edits", edit_rows(log)), ("tags", tags_of(active)), ("marks", marks)):
+        for name in ("edits", "tags", "marks"):
             cursor.execute(f"DELETE FROM {name}")
-            if rows:
-                table = pl.DataFrame(rows, schema=columns_of(name), orient="row")
-                cursor.register("incoming", table)
-                cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
-                cursor.unregister("incoming")
+        for name, rows in edit_rows(log).items() if log else ():
+            cursor.register("incoming", rows)
+            cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
+            cursor.unregister("incoming")
 
 
 _FEW = 1000  # ids up to which DuckDB looks for them; above, reading all of them is as fast

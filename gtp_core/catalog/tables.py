@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from gtp_core.catalog.edits import Edit
+from gtp_core.catalog.edits import Edit, active_edits, marks_of, tags_of
 from gtp_core.store import Store
 
 TABLES = {
@@ -83,13 +83,19 @@ def cluster_rows(saved: pl.DataFrame) -> dict[str, pl.DataFrame]:
     return {name: frame.select(columns_of(name)) for name, frame in frames.items()}
 
 
-def edit_rows(log: Sequence[Edit]) -> list[tuple[Any, ...]]:
-    """The log as rows of `edits`, one for every sample."""
-    return [
-        (edit.edit, edit.time, edit.who, edit.what, sample_id, edit.value, edit.undoes)
-        for edit in log
-        for sample_id in edit.samples or ("",)
-    ]
+def edit_rows(log: Sequence[Edit]) -> dict[str, pl.DataFrame]:
+    """The log as rows of `edits`, one a sample, and what it leaves in `tags` and `marks`."""
+    active = active_edits(log)
+    marks, tags = marks_of(active), tags_of(active)
+    words = ("edit", "time", "who", "what", "value", "undoes")
+    columns = {word: [getattr(edit, word) for edit in log] for word in words}
+    columns["sample_id"] = [list(edit.samples) or [""] for edit in log]
+    edits = pl.DataFrame(columns).explode("sample_id", empty_as_null=True)
+    return {
+        "edits": edits.select(columns_of("edits")),
+        "tags": pl.DataFrame({"sample_id": [one for one, _ in tags], "tag": [t for _, t in tags]}),
+        "marks": pl.DataFrame({"sample_id": list(marks), "mark": list(marks.values())}),
+    }
 
 
 def gradients_of(store: Store, rows: pa.Array, checkpoints: pa.Array) -> pa.Array:
