@@ -410,6 +410,23 @@ def test_a_run_of_another_store_is_refused(own_catalog, says):
     says(error.value, run, "another store", "Choose")
 
 
+@pytest.mark.parametrize("damage", ["rounds", "method", "verdict", "stop"])
+def test_a_damaged_run_is_one_sentence(own_catalog, says, damage):
+    problem = pose(own_catalog, "maths", n_splits=2)
+    run = save(own_catalog, problem, select(problem, 3), None)["run"]
+    folder = own_catalog.workspace / "runs" / run
+    if damage in ("method", "stop"):
+        document = json.loads((folder / "run.json").read_text())
+        del document[damage]
+        (folder / "run.json").write_text(json.dumps(document))
+    else:
+        name = {"rounds": "rounds", "verdict": "verdicts"}[damage]
+        pl.DataFrame({"x": [1]}).write_parquet(folder / f"{name}.parquet")
+    with pytest.raises(RunError) as error:
+        from_run(own_catalog, problem, run)
+    says(error.value, run, "damaged", "select again")
+
+
 def test_a_list_is_matched_as_it_is(catalog, problem):
     listed = given(catalog, problem, ["id-0004", "id-0011", "id-0030"])
     found = contestant(catalog, problem, listed, name="your list")

@@ -134,6 +134,7 @@ def test_the_hero_draws_the_points_and_counts_the_rest(catalog, problem, four):
         at = (np.abs(background.y - gain).argmin(), np.abs(background.x - influence).argmin())
         assert background.z[at] > 0
     assert f"only GTP: {found.medians['a']:.3%}" in picture.alt
+    assert set(picture.table["class"]) <= {"only GTP", "only top-k", "both"}
     assert "conditional gain given GTP" in picture.figure.layout.yaxis.title.text
 
 

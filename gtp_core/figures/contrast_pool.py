@@ -44,7 +44,8 @@ def hero_figure(gains: Gains, names: tuple[str, str], theme: Theme) -> Picture:
     drawn, total = gains.points.height, sum(gains.counts.values())
     some = f" {drawn:,} of {total:,} picks are drawn." if drawn < total else ""
     alt = f"Influence of every sample against its {up}. {title}.{some}"
-    return Picture(figure, alt, gains.points)
+    words = {name: _whose(name, names) for name in classes}
+    return Picture(figure, alt, gains.points.with_columns(pl.col("class").replace(words)))
 
 
 def _background(gains: Gains) -> go.Heatmap:

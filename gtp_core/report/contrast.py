@@ -113,12 +113,18 @@ def from_run(
         RunError: no such run, or one of another store.
     """
     run, tables = catalog.read_run(run_id)
-    if run["store_digest"] != catalog.store.digest:
+    if run.get("store_digest") != catalog.store.digest:
         raise RunError(
-            f"run {run_id!r} was made on another store ({run['store_id']}); its samples are not "
-            "these. Choose a run of this store."
+            f"run {run_id!r} was made on another store ({run.get('store_id')}); its samples are "
+            "not these. Choose a run of this store."
         )
-    saved, name = _saved(run, tables), name or run_id
+    try:
+        saved, name = _saved(run, tables), name or run_id
+    except (KeyError, TypeError, AttributeError, pl.exceptions.PolarsError):
+        raise RunError(
+            f"run {run_id!r} is damaged: something in its files is missing. Delete it and select "
+            "again."
+        ) from None
     if not _agree(run["settings"], problem, _GEOMETRY):
         return _stranger(catalog, problem, saved, name, refit)
     same_halves = _agree(run["settings"], problem, _HALVES)
