@@ -14,7 +14,7 @@ ROOMS += ["pursuit", "methods", "neighbors", "report", "figures", "export"]
 ANNEXES = {  # an annex may use any room; beside them only the annexes named here
     "collect": set(),
     "demo": {"collect"},
-    "verify": set(),
+    "verify": {"collect"},  # it trains and reads samples with the collector's own code
     "distributed": set(),
     "jobs": set(),
     "cli": {"collect", "demo", "verify", "distributed", "jobs"},

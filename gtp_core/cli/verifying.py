@@ -1,0 +1,95 @@
+"""The command `verify`: train on each selection, and ask the task's test examples."""
+
+import argparse
+import inspect
+import re
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gtp_core.cli.collecting import RateReport
+from gtp_core.cli.common import Answer, open_store_of, store_argument
+from gtp_core.jobs import as_job
+from gtp_core.store import Progress
+from gtp_core.verify import VerifySettings
+
+_SETTINGS = {field.name: field.default for field in fields(VerifySettings)}
+_SWITCHES = ("weighted",)
+
+
+def verify_arguments(verb: argparse.ArgumentParser) -> None:
+    """The arguments of `verify`: what is compared, by what it is judged, and one per setting."""
+    store_argument(verb)
+    verb.add_argument("runs", metavar="RUN", nargs="+", help="ids of saved runs of one task")
+    verb.add_argument("--model", help="folder of the model, or its name (default: the store's)")
+    verb.add_argument(
+        "--test",
+        metavar="FILE",
+        help="test examples, no validation ones (default: tests/<task>.jsonl in the store)",
+    )
+    verb.add_argument("--random", action="store_true", help="train on chance draws as well")
+    verb.add_argument("--full", action="store_true", help="train on the whole pool as well")
+    for name, default in _SETTINGS.items():
+        told = re.search(rf"^    {name}: (.+)$", inspect.getdoc(VerifySettings) or "", re.M)
+        words = (told[1] if told else "").replace("%", "%%")
+        flag = f"--{name.replace('_', '-')}"
+        if name in _SWITCHES:
+            verb.add_argument(flag, action="store_const", const=1, help=words.split(";")[0])
+        else:
+            verb.add_argument(flag, type=type(default), metavar=name.upper(), help=words)
+
+
+def verify_runs(options: argparse.Namespace) -> Answer:
+    """Fine-tune on each run's samples and compare; or go on with that."""
+    # Here and not above: torch takes seconds to load, and the other commands do without.
+    from gtp_core.verify import Asked, verify
+
+    told = {name: getattr(options, name) for name in _SETTINGS}
+    asked = Asked(
+        runs=options.runs,
+        model=options.model,
+        test=Path(options.test) if options.test else None,
+        told={name: value for name, value in told.items() if value is not None},
+        random=options.random,
+        full=options.full,
+    )
+    found: dict[str, Any] = {}
+
+    def work(progress: Progress) -> None:
+        with closing(open_store_of(options)) as catalog:
+            found.update(verify(catalog, asked, progress))
+
+    as_job(work, RateReport())
+    return found, _lines(found)
+
+
+_WIDTHS = {"trials": 7, "n_samples": 8, "steps": 7}
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    """The table, what it says, and where it is kept."""
+    widest = max(len(row["arm"]) for row in found["table"])
+    lines = [
+        f"{found['task']}: {found['n_test']:,} test examples, seeds "
+        f"{', '.join(map(str, found['seeds']))}",
+        f"{'':{widest}} {'trials':>7} {'samples':>8} {'steps':>7} {'test loss':>16} "
+        f"{'exact match':>16}",
+    ]
+    for row in found["table"]:
+        counts = "".join(f" {_count(row[name]):>{width}}" for name, width in _WIDTHS.items())
+        measures = "".join(f" {_spread(row, name):>16}" for name in ("test_loss", "exact_match"))
+        lines.append(f"{row['arm']:{widest}}{counts}{measures}")
+    return [*lines, *found["sentences"], *found["notes"], f"kept in {found['folder']}"]
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _spread(row: dict[str, Any], name: str) -> str:
+    """A mean, and how far trials lie apart."""
+    mean, deviation = row[name], row[f"{name}_sd"]
+    if mean is None:
+        return "-"
+    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
