@@ -117,9 +117,11 @@ def _open_line(view: View) -> None:
     for name, ids in (("pinned", view.edits.pins), ("banned", view.edits.bans)):
         parts += [f"{len(ids):,} {name}"] if ids else []
     chosen = [(word(name), view.select(name)) for name in ("gtp", "top-k")]
-    parts += [
-        f"{name} {len(s.support):,}: residual {s.residual_weighted:.2f}" for name, s in chosen
-    ]
+    for method, (name, found) in zip(("gtp", "top-k"), chosen, strict=True):
+        held = view.held_out(method)
+        match = f"held-out match {held.match:.2f}" if held else "held-out match not known"
+        left = f"residual {found.residual_weighted:.2f}"
+        parts.append(f"{name} {len(found.support):,}: {left}, {match}")
     st.caption(" · ".join(parts))
     if chosen[0][1].stop is Stop.ESTIMATED:
         said, button = st.columns([8, 2], vertical_alignment="center")
