@@ -41,8 +41,8 @@ def verdict_table(catalog: Catalog, problem: Problem, selection: Selection) -> p
     covered, gain = covered_and_gain(problem, selection, (pulls[:, 0], pulls[:, 1]))
     everyone = np.arange(problem.atoms.n_samples)
     keeper = text_keepers(catalog, selection.support)
-    verdict = verdicts(catalog, problem, selection, everyone, pulls, covered, keeper)
     usable = catalog.valid()
+    verdict = verdicts(problem, selection, everyone, pulls, covered, keeper, usable)
     ids = catalog.sample_ids()
     keepers = ids.gather(pl.Series(np.maximum(keeper, 0)))
     nobody = pl.Series([None], dtype=pl.String)
@@ -64,24 +64,24 @@ def _or_null(values: np.ndarray, usable: np.ndarray) -> pl.Series:
 
 
 def verdicts(
-    catalog: Catalog,
     problem: Problem,
     selection: Selection,
     index: np.ndarray,
     pulls: np.ndarray,
     covered: np.ndarray,
     keeper: np.ndarray,
+    usable: np.ndarray,
 ) -> np.ndarray:
     """The verdicts (k,) of some samples.
 
     Args:
-        catalog: the open catalog.
         problem: what was asked.
         selection: what was chosen.
         index: (k,) the samples' rows.
         pulls: (k, 2) inner products with the target and with what is left of it.
         covered: (k,) covered shares, NaN where not known.
         keeper: (k,) row of a chosen sample with the same text, or -1.
+        usable: (k,) bool: whether there is a gradient at every checkpoint.
     """
     superfluous = redundant(problem, selection, pulls, covered)
     full = _full(problem, selection.support)[index]
@@ -92,7 +92,7 @@ def verdicts(
         ("pruned", np.isin(index, selection.pruned)),
         ("duplicate", keeper >= 0),
         ("excluded", ~problem.atoms.candidates[index]),
-        ("invalid", ~catalog.valid()[index]),
+        ("invalid", ~usable),
         ("chosen", np.isin(index, selection.support)),
         ("pinned", np.isin(index, problem.pinned)),
     ):

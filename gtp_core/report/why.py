@@ -115,7 +115,8 @@ def case(catalog: Catalog, judged: Judged, sample_id: str) -> Case:
     keeper = _keeper(catalog, row, selection.support)
     known = np.array([np.nan if covered is None else covered])
     index = np.array([row])
-    verdict = str(verdicts(catalog, problem, selection, index, pulls, known, np.array([keeper]))[0])
+    of_one = (index, pulls, known, np.array([keeper]), np.array([valid]))
+    verdict = str(verdicts(problem, selection, *of_one)[0])
     text = catalog.texts(index).row(0, named=True)
     total = float(selection.weights.sum())
     weight = float(selection.weights[place]) if place is not None else 0.0
@@ -125,7 +126,7 @@ def case(catalog: Catalog, judged: Judged, sample_id: str) -> Case:
         completion=text["completion"],
         row=row,
         verdict=verdict,
-        keeper=catalog.sample_ids()[keeper] if verdict == "duplicate" else None,
+        keeper=_ids(catalog, [keeper])[0] if verdict == "duplicate" else None,
         place=place,
         weight=weight,
         weight_share=weight / total if total > 0 else 0.0,
@@ -156,7 +157,7 @@ def beside_in(catalog: Catalog, judged: Judged, found: Case) -> tuple[str | None
         lower, higher = (ranks > 0) & (ranks < found.topk_rank), ranks > found.topk_rank
         before = np.flatnonzero(ranks == ranks[lower].max(initial=-1))[:1]
         after = np.flatnonzero(ranks == ranks[higher].min(initial=len(ranks) + 1))[:1]
-    ids = catalog.texts(np.concatenate([before, after]))["sample_id"].to_list()
+    ids = _ids(catalog, [*before.tolist(), *after.tolist()])
     return (ids[0] if len(before) else None), (ids[-1] if len(after) else None)
 
 
@@ -201,9 +202,15 @@ def coverers(catalog: Catalog, judged: Judged, row: int, count: int = COVERING) 
         left = left - column * left[best]
         gram = gram - np.outer(column, gram[best])
         free[best] = False
-    ids = catalog.sample_ids()
-    rows = [(str(ids[int(found.support[j])]), share) for j, share in picked]
-    return pl.DataFrame(rows, schema={"sample_id": pl.String, "share": pl.Float64}, orient="row")
+    names = _ids(catalog, [int(found.support[place]) for place, _ in picked])
+    return pl.DataFrame(
+        {"sample_id": names, "share": [share for _, share in picked]},
+        schema={"sample_id": pl.String, "share": pl.Float64},
+    )
+
+
+def _ids(catalog: Catalog, rows: list[int]) -> list[str]:
+    return catalog.texts(np.array(rows))["sample_id"].to_list() if rows else []
 
 
 def _row(catalog: Catalog, sample_id: str) -> int:
