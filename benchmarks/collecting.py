@@ -191,13 +191,13 @@ def memory() -> None:
     """Peak resident memory of `collect` on the demo's model, at several bounds and pools."""
     print("| samples | tokens of a pass | samples of a pass | peak MiB | beside the libraries |")
     print("|---|---|---|---|---|")
-    settings = [(400, 8192, 64), (4000, 8192, 64), (4000, 2048, 64), (4000, 512, 64)]
-    settings += [(4000, 32_768, 64), (4000, 32_768, 1024)]
+    settings = [(100, 8192, 64), (1000, 8192, 64), (1000, 512, 64), (1000, 8192, 256)]
     with tempfile.TemporaryDirectory() as folder:
         alone = peak_mib(Path(folder) / "none", 1, 64, 1)
         for at, (limit, tokens, samples) in enumerate(settings):
             found = peak_mib(Path(folder) / str(at), limit, tokens, samples)
-            print(f"| {limit:,} | {tokens:,} | {samples:,} | {found:,.0f} | {found - alone:,.0f} |")
+            row = f"| {limit:,} | {tokens:,} | {samples:,} | {found:,.0f} | {found - alone:,.0f} |"
+            print(row, flush=True)
 
 
 def peak_mib(out: Path, limit: int, batch_tokens: int, batch_samples: int) -> float:

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from gtp_core.cli import main
 from gtp_core.collect import CollectSettings
+from gtp_core.collect.world import PATIENCE
 from gtp_core.store import open_store
 
 ROOT = Path(__file__).parents[1]
@@ -164,8 +167,29 @@ def test_the_projection_error_is_measured(collected):
     error = open_store(collected).manifest.producer["projection_error"]
     assert error["dim"] == 32
     assert error["against"] == 2 * 4 * 2 * 2 * 16
+    assert (error["samples"], error["examples"], error["checkpoints"]) == (20, 5, 2)
     assert -1 <= error["spearman"] <= 1
     assert 0 < error["rms"] < 4 * error["expected"]
+
+
+def test_the_projection_error_is_of_influences_over_all_checkpoints(collected, given, tmp_path):
+    whole = tmp_path / "whole"
+    assert main([*given, "--out", str(whole), "--projection", "none"]) == 0
+    small, large = (_influences(open_store(folder)) for folder in (collected, whole))
+    error = open_store(collected).manifest.producer["projection_error"]
+    ranks = [np.argsort(np.argsort(values, kind="stable")) for values in (small, large)]
+    assert np.corrcoef(*ranks)[0, 1] == pytest.approx(error["spearman"], abs=0.02)
+    assert np.sqrt(np.mean((small - large) ** 2)) == pytest.approx(error["rms"], rel=0.02)
+
+
+def _influences(store):
+    sizes = np.array([c.step_size for c in store.checkpoints])
+    found = np.zeros(store.n_samples)
+    for at, weight in enumerate(sizes / sizes.sum()):
+        rows = np.concatenate([store.part_rows(part, at)[0] for part in range(3)])
+        target = store.task_rows("sums", at)[0].astype(np.float64).mean(axis=0)
+        found += weight * (rows.astype(np.float64) @ target)
+    return found
 
 
 def test_the_health_card_tells_the_projection_error(collected, tmp_path, capsys):
@@ -327,6 +351,9 @@ def test_appended_rows_are_those_of_a_store_made_at_once(given, collected, tmp_p
     start = ["collect", "--model", given[2], "--out", str(folder), "--append"]
     assert main([*start, "--task", f"again={task}"]) == 0
     store = open_store(folder)
+    error = store.manifest.producer["projection_error"]
+    assert error["tasks"]["again"] == error["tasks"]["sums"]  # the same texts, measured on its own
+    assert error["examples"] == 10
     for checkpoint in range(2):
         one, other = (store.task_rows(name, checkpoint) for name in ("sums", "again"))
         np.testing.assert_array_equal(one[0], other[0])
@@ -347,22 +374,153 @@ def test_appending_refuses_what_does_not_belong(given, collected, tmp_path, caps
     assert {n: d for n, d in contents(collected).items() if not n.startswith(".")} == before
 
 
-def test_two_processes_make_the_same_store(given, collected, tmp_path):
-    folder = tmp_path / "store"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--num_cpu_threads_per_process", "1", "--main_process_port", "0", "-m", "gtp_core"]
-    done = subprocess.run(
-        [*launch, *given, "--out", str(folder), "--json"],
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+QUIET = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+
+
+def launched(arguments):
+    """Two processes with these arguments, and what they have said once they have ended."""
+    return subprocess.run(
+        [*LAUNCH, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        timeout=200,
+        env=QUIET,
     )
+
+
+def test_two_processes_make_the_same_store(given, collected, tmp_path):
+    folder = tmp_path / "store"
+    done = launched(["-m", "gtp_core", *given, "--out", str(folder), "--json"])
     assert done.returncode == 0, done.stderr[-2000:]
+    told = [line for line in done.stderr.splitlines() if line.startswith("2 processes: ")]
+    assert len(told) == 1
     assert json.loads(done.stdout.strip())["n_samples"] == 20
     assert contents(folder) == contents(collected)
+
+
+def test_a_killed_process_ends_all_and_the_same_command_goes_on(given, tmp_path):
+    pool = write_lines(tmp_path / "pool.jsonl", samples(64))
+    given = [*given[:4], str(pool), *given[5:], "--max-batch-samples", "1"]
+    assert main([*given, "--out", str(tmp_path / "whole")]) == 0
+    folder = tmp_path / "store"
+    command = ["-m", "gtp_core", *given, "--out", str(folder)]
+    with subprocess.Popen(
+        [*LAUNCH, *command],
+        cwd=ROOT,
+        env=QUIET,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as launcher:
+        until = time.monotonic() + 200
+        while len(list(folder.glob("gradients/*/*.safetensors"))) < 3:
+            assert launcher.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        victim = next(
+            child
+            for child in psutil.Process(launcher.pid).children(recursive=True)
+            if child.environ().get("RANK") == "1"
+        )
+        victim.kill()
+        assert launcher.wait(timeout=60) != 0
+    assert not (folder / "manifest.json").exists()
+    done = launched(command)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+LATE = """
+import time
+from datetime import timedelta
+from gtp_core.collect import world as home
+home.PATIENCE = timedelta(seconds=1)
+world = home.World("cpu")
+assert world.count == 2
+print("begun", flush=True)
+time.sleep(4 if world.is_first else 0)
+world.wait()
+print("waited", flush=True)
+"""
+
+
+def test_processes_wait_as_long_as_the_first_may_train(tmp_path):
+    # It is this number that ends their waiting, and torch's own would be 30 minutes.
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    done = subprocess.run(
+        [*LAUNCH, str(script)],
+        env={**QUIET, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.stdout.count("begun") == 2, done.stderr[-2000:]
+    assert done.returncode != 0
+    assert done.stdout.count("waited") < 2
+    assert timedelta(days=7) <= PATIENCE
+
+
+# --- a model by its name on the hub --------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(model_folder, tmp_path):
+    """A cache as the hub's library leaves it, which holds one model; nothing is asked outside."""
+    cache, revision = tmp_path / "hub", "0123456789abcdef0123456789abcdef01234567"
+    repository = cache / "models--some-one--tiny-llama"
+    shutil.copytree(model_folder, repository / "snapshots" / revision)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    return {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
+
+
+def named(given, hub, name, folder):
+    """The command with a model's name, in a process that reads this cache."""
+    command = [sys.executable, "-m", "gtp_core", *given[:2], name, *given[3:], "--out", str(folder)]
+    return subprocess.run(
+        command, cwd=ROOT, env=hub, capture_output=True, text=True, timeout=100, check=False
+    )
+
+
+def test_a_model_is_found_by_its_name(given, collected, hub, tmp_path):
+    folder = tmp_path / "store"
+    done = named(given, hub, "some-one/tiny-llama", folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert open_store(folder).manifest.model["id"] == "some-one/tiny-llama"
+    assert units_of(folder) == units_of(collected)
+
+
+def test_a_name_that_is_nowhere_is_one_sentence(given, hub, tmp_path):
+    done = named(given, hub, "some-one/else", tmp_path / "store")
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert "some-one/else is no folder here and no model the hub gives" in done.stderr
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def test_a_tenfold_pool_needs_no_more_memory(given, tmp_path):
+    peaks = []
+    for count in (200, 2000):
+        pool = write_lines(tmp_path / f"{count}.jsonl", samples(count))
+        # Rows of 32 kB: all of the larger pool at once would be 66 MB.
+        wide = ["--projection", "sjlt", "--dim", "8192", "--epochs", "1", "--part-rows", "64"]
+        wide += ["--warmup-share", "0.01", "--max-batch-tokens", "2000"]
+        command = [*given[:4], str(pool), *given[5:], *wide, "--out", str(tmp_path / f"s{count}")]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gtp_core", *command],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        assert status == 0
+        peaks.append(usage.ru_maxrss / 1024)  # kB on Linux
+    assert peaks[1] - peaks[0] < 33, peaks
 
 
 # --- checkpoints of the user's own training ------------------------------------------------------

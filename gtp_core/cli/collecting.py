@@ -67,7 +67,8 @@ def collect(options: argparse.Namespace) -> Answer:
     # Here and not above: torch takes seconds to load, and the other commands do without.
     from gtp_core.collect.model import model_folder
     from gtp_core.collect.plan import Sources
-    from gtp_core.collect.session import Request, Session
+    from gtp_core.collect.request import Request
+    from gtp_core.collect.session import Session
 
     told = {name: getattr(options, name) for name in _SETTINGS}
     out = Path(options.out)
@@ -130,13 +131,21 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     if error:
         lines.append(
             f"projection error: rank correlation {error['spearman']:.3f} of influences at "
-            f"{error['dim']:,} numbers with those at {error['against']:,}"
+            f"{error['dim']:,} numbers with those at {error['against']:,}{_by_task(error)}"
         )
     if facts["tokens_per_second"]:
         lines.append(f"{facts['seconds']:,.0f} s, {facts['tokens_per_second']:,.0f} tokens/s")
     else:
         lines.append("the store was whole already; nothing was computed")
     return lines
+
+
+def _by_task(error: dict[str, Any]) -> str:
+    """The same for every task, where there are several."""
+    tasks = error.get("tasks", {})
+    if len(tasks) < 2:
+        return ""
+    return " (" + ", ".join(f"{name} {told['spearman']:.3f}" for name, told in tasks.items()) + ")"
 
 
 class RateReport:

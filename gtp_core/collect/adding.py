@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gtp_core.collect.collect import PRODUCER
+from gtp_core.collect.measure import with_tasks
 from gtp_core.collect.plan import check_same
 from gtp_core.collect.settings import CollectSettings
 from gtp_core.collect.work import Collection
@@ -54,8 +55,16 @@ def is_in(digests: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
     return same and digests["pool"] in [_NOTHING, *said.get("pool", [])]
 
 
-def head(store: Store, collection: Collection, digests: Mapping[str, Any]) -> Manifest:
+def head(
+    store: Store,
+    collection: Collection,
+    digests: Mapping[str, Any],
+    error: Mapping[str, Any] | None = None,
+) -> Manifest:
     """The manifest that new parts and tasks are added to; `digests["pool"]` None adds no pool.
+
+    Args:
+        error: of the projection, as measured for the new tasks.
 
     Raises:
         CollectError: the rows were made with another projection or at other checkpoints.
@@ -73,4 +82,7 @@ def head(store: Store, collection: Collection, digests: Mapping[str, Any]) -> Ma
     said = manifest.producer["digests"]
     pool = [*said["pool"], *([digests["pool"]] if digests["pool"] else [])]
     merged = {**said, "pool": pool, "tasks": {**said["tasks"], **digests["tasks"]}}
-    return replace(manifest, producer={**manifest.producer, "digests": merged})
+    before = manifest.producer.get("projection_error")
+    producer = {**manifest.producer, "digests": merged}
+    producer["projection_error"] = with_tasks(before, error, store.task_names)
+    return replace(manifest, producer=producer)

@@ -13,7 +13,6 @@ from peft import PeftModel
 from gtp_core.collect.checkpoints import AdapterState
 from gtp_core.collect.encode import Encoded
 from gtp_core.collect.gradients import GradientModel
-from gtp_core.collect.measure import EXAMPLES, SAMPLES, projection_error, spread
 from gtp_core.collect.model import pad_id
 from gtp_core.collect.pool import Record, example_table, parse, sample_table
 from gtp_core.collect.projection import make_projection
@@ -157,24 +156,6 @@ def invalid_rows(collection: Collection) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def measured_error(collection: Collection) -> dict[str, Any] | None:
-    """The projection's error on some samples of the first parts, at the last checkpoint."""
-    names = list(collection.parts)
-    if not names:
-        return None
-    collection.maker.move_to(collection.states[-1])
-    texts = collection.part_texts(names[0])
-    return projection_error(
-        collection.maker,
-        [texts[i] for i in spread(len(texts), SAMPLES)],
-        {
-            task: [examples[i] for i in spread(len(examples), EXAMPLES)]
-            for task, examples in collection.tasks.items()
-        },
-        kinds=collection.kinds,
-    )
 
 
 def facts(store: Store, seconds: float, tokens: int) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gtp_core.errors import CollectError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FP16_LOSS_SCALE = 1024.0
+MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
@@ -30,7 +31,7 @@ def model_folder(name: str) -> Path:
     if Path(name).is_dir():
         return Path(name)
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, allow_patterns=list(MODEL_FILES)))
     except (OSError, ValueError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
         raise CollectError(
             f"{name} is no folder here and no model the hub gives; wanted a folder with "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gtp_core.collect.checkpoints import checkpoints_digest
+from gtp_core.collect.model import MODEL_FILES
 from gtp_core.collect.pool import Record, in_parts, pool_digest, read_records, sample_table
 from gtp_core.collect.settings import CollectSettings
 from gtp_core.collect.template import Template
@@ -18,7 +19,6 @@ from gtp_core.store import write_json
 from gtp_core.store.append import write_table
 
 PLAN = ".collect/plan.json"
-_MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.jinja", "*.py")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def digests_of(sources: Sources, template: Template) -> dict[str, Any]:
 
 def model_digest(folder: Path) -> str:
     """SHA-256 over a model's weights, configuration and tokenizer, file by file."""
-    files = sorted({path for pattern in _MODEL_FILES for path in folder.glob(pattern)})
+    files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())

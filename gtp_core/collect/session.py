@@ -2,12 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from gtp_core.collect import adding
 from gtp_core.collect import plan as plans
@@ -23,26 +21,25 @@ from gtp_core.collect.collect import (
     facts,
     finish,
     libraries,
-    measured_error,
     new_manifest,
     write_tasks,
 )
 from gtp_core.collect.encode import Encoded
 from gtp_core.collect.estimate import Estimate, check_space, estimate
 from gtp_core.collect.gradients import GradientModel
+from gtp_core.collect.measure import measured_error
 from gtp_core.collect.model import (
     FP16_LOSS_SCALE,
     adapted,
     load_model,
     load_tokenizer,
     pad_id,
-    resolved_dtype,
 )
-from gtp_core.collect.plan import Plan, Sources
+from gtp_core.collect.plan import Plan
 from gtp_core.collect.pool import read_records
 from gtp_core.collect.projection import make_projection
 from gtp_core.collect.repeatable import repeatable
-from gtp_core.collect.settings import CollectSettings, check_settings, from_document
+from gtp_core.collect.request import Request, is_done, settings_of
 from gtp_core.collect.template import Template
 from gtp_core.collect.training import shapes_of, trained, warmed_up
 from gtp_core.collect.work import Collection, Progress, RowMaker
@@ -50,28 +47,8 @@ from gtp_core.collect.world import World
 from gtp_core.errors import CollectError
 from gtp_core.store import Manifest, open_store
 from gtp_core.store.append import clear_temporaries
-from gtp_core.store.manifest import MANIFEST
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for.
-
-    Attributes:
-        told: settings that were given; the others are the defaults, or what a store that is
-            added to was collected with.
-        append: add the pool and tasks to the store in `folder`.
-        dry_run: say what it would cost, and stop.
-    """
-
-    sources: Sources
-    folder: Path
-    name: str
-    told: Mapping[str, Any]
-    append: bool = False
-    dry_run: bool = False
 
 
 class Session:
@@ -84,7 +61,7 @@ class Session:
         self._progress = progress
         self.world = World(request.told.get("device", "auto"))
         self._base = adding.base_store(request.folder) if request.append else None
-        self.settings = self._settings()
+        self.settings = settings_of(request, self._base, self.world.device)
         self._tokenizer = load_tokenizer(request.sources.model)
         self._template = Template(
             self._tokenizer,
@@ -120,54 +97,17 @@ class Session:
             self.world.close()
             return found if self.world.is_first else None
 
-    # --- what was asked ---------------------------------------------------------------------
-
-    def _settings(self) -> CollectSettings:
-        """Defaults, or the store's own or the unfinished plan's, under what was told."""
-        start = CollectSettings()
-        unfinished = plans.saved_plan(self.folder)
-        if self._base:
-            start = from_document(self._base.manifest.producer.get("settings", {}))
-            start = replace(start, limit=0)
-        threads = torch.get_num_threads()
-        if unfinished:
-            threads = from_document(unfinished.settings).threads
-        found = replace(start, **self._request.told)
-        found = replace(
-            found,
-            device=self.world.device.type,
-            dtype=resolved_dtype(found.dtype, self.world.device),
-            threads=self._request.told.get("threads") or threads,
-        )
-        check_settings(found)
-        return found
-
     # --- what is there ----------------------------------------------------------------------
 
     def _is_done(self) -> bool:
-        """Whether the store is whole already; refuses a folder that holds another one."""
-        unfinished = plans.saved_plan(self.folder)
-        if not (self.folder / MANIFEST).is_file():
-            return False
-        store = open_store(self.folder)
-        if unfinished and unfinished.base == store.digest:
-            return False  # an append that has begun
-        if unfinished and self.world.is_first:  # killed between the manifest and the end
-            plans.forget_plan(self.folder)
-        digests = plans.digests_of(self._sources, self._template)
-        said = store.manifest.producer.get("digests", {})
-        if self._base:
-            return adding.is_in(digests, said)
-        found = {
-            **said,
-            "pool": next(iter(said.get("pool", [])), None),
-            "tasks": {n: d for n, d in said.get("tasks", {}).items() if n in digests["tasks"]},
-        }
-        plans.check_same(digests, found, folder=self.folder, what="the finished store")
-        settings = store.manifest.producer.get("settings", {})
-        wanted = self.settings.meaning() | {"limit": self.settings.limit}
-        plans.check_same(wanted, settings, folder=self.folder, what="the finished store")
-        return True
+        return is_done(
+            self.folder,
+            self._sources,
+            self._template,
+            self.settings,
+            base=self._base,
+            forget=self.world.is_first,
+        )
 
     def _begin(self, maker: RowMaker) -> None:
         """Make the plan, with every sample and example in place; or check the one there is."""
@@ -212,7 +152,8 @@ class Session:
         if self.world.is_first:
             cost = self._estimate(maker, plan)
             check_space(self.folder, cost.bytes)
-            self._say(cost.sentence())
+            many = f"{self.world.count} processes: " if self.world.count > 1 else ""
+            self._say(many + cost.sentence())
             if self._request.dry_run:
                 return vars(cost)
             self._warm_up(maker, plan)
@@ -323,15 +264,18 @@ class Session:
 
     def _head(self, collection: Collection, plan: Plan) -> Manifest:
         """The manifest that the new parts and tasks are added to."""
+        rows = {name: count for name, (count, _) in plan.parts.items()}
         if self._base:
+            rows = {part.name: part.rows for part in self._base.manifest.parts} | rows
             digests = plan.digests if self._sources.pool else {**plan.digests, "pool": None}
-            return adding.head(self._base, collection, digests)
+            error = measured_error(collection, rows)
+            return adding.head(self._base, collection, digests, error)
         producer = {
             **PRODUCER,
             "libraries": libraries(),
             "settings": plan.settings,
             "digests": {**plan.digests, "pool": [plan.digests["pool"]]},
-            "projection_error": measured_error(collection),
+            "projection_error": measured_error(collection, rows),
         }
         return new_manifest(
             collection,

@@ -66,9 +66,9 @@ class RowMaker:
             self._moments = state.moments(self.source.names, self.source.device)
             self._state = state
 
-    def adopt(self, other: "RowMaker") -> None:
-        """Stand at the checkpoint at which another maker of the same model stands."""
-        self._state, self._moments = other._state, other._moments
+    def leave(self) -> None:
+        """Take the weights anew the next time, for another maker moves the model meanwhile."""
+        self._state = None
 
     def rows(
         self, texts: Sequence[Encoded], kind: str, *, on_batch: Callable[[int], None] | None = None

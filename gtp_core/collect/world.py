@@ -9,6 +9,9 @@ from accelerate import PartialState
 
 from gtp_core.errors import CollectError
 
+PATIENCE = timedelta(days=14)
+"""How long a process waits: the first reads the pool and warms up alone, torch's own is minutes."""
+
 
 class World:
     """Which of how many processes this is, on which device.
@@ -29,8 +32,7 @@ class World:
         self.index, self.count = 0, 1
         self.device = torch.device(device)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            # The first process reads the pool and warms up alone: others may wait for days.
-            self._state = PartialState(cpu=device == "cpu", timeout=timedelta(days=14))
+            self._state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
             self.index, self.count = self._state.process_index, self._state.num_processes
             self.device = self._state.device
 
