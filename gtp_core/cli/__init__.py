@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from gtp_core.cli import choosing, collecting, importing, neighbors, paths, runs, stores
+from gtp_core.cli import choosing, collecting, importing, neighbors, paths, runs, stores, verifying
 from gtp_core.cli.common import Answer
 from gtp_core.errors import GTPError
 
@@ -85,5 +85,10 @@ VERBS: dict[str, Verb] = {
         neighbors.find_duplicates,
     ),
     "export": ("write a run's samples and a receipt", runs.export_arguments, runs.export),
+    "verify": (
+        "train on each run's samples and ask the task's test examples",
+        verifying.verify_arguments,
+        verifying.verify_runs,
+    ),
     "serve": ("open the app on a store", stores.serve_arguments, stores.serve),
 }
