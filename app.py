@@ -19,6 +19,7 @@ PAGES = {
     "why": st.Page("pages/why.py", title="Why", icon=":material/help:"),
     "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
     "compare": st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
+    "map": st.Page("pages/map.py", title="Map", icon=":material/map:"),
     "duplicates": st.Page(
         "pages/duplicates.py", title="Duplicates", icon=":material/content_copy:"
     ),
@@ -32,6 +33,7 @@ QUESTIONS = {
     "Why": "Why was this sample chosen, or left out?",
     "Store": "What is in this store?",
     "Compare": "How do these choices differ?",
+    "Map": "Where in the pool do the choices lie?",
     "Duplicates": "Which duplicates went, and for whom?",
     "Export": "Give me the file",
     "Activity": "Who changed what?",
@@ -41,7 +43,7 @@ navigation = st.navigation(
     {
         "Decide": [PAGES["overview"], PAGES["budget_lab"]],
         "Inspect": [
-            PAGES[name] for name in ("samples", "why", "compare", "duplicates", "home")
+            PAGES[name] for name in ("samples", "why", "compare", "map", "duplicates", "home")
         ],
         "Act": [PAGES["export"], PAGES["activity"]],
     }

@@ -21,6 +21,7 @@ from gtp_core.neighbors import (
     duplicates,
     guarantee,
     ledger,
+    prepare_map,
     prepare_neighbors,
     rule_scores,
     save_clusters,
@@ -36,6 +37,13 @@ def neighbors_arguments(verb: argparse.ArgumentParser) -> None:
     """The arguments of `neighbors`."""
     store_argument(verb)
     verb.add_argument("--seed", type=int, default=0, help="of the projection and the search")
+    verb.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="SOURCE",
+        help="make a map as well: trajectory, text or the name of a checkpoint; several",
+    )
 
 
 def neighbors(options: argparse.Namespace) -> Answer:
@@ -46,14 +54,18 @@ def neighbors(options: argparse.Namespace) -> Answer:
     def work(progress: Progress) -> None:
         with closing(open_store_of(options)) as catalog:
             known = prepare_neighbors(catalog, seed=options.seed, progress=progress)
-            found.update(known.manifest, folder=str(known.folder))
+            found.update(known.manifest, folder=str(known.folder), maps=options.map)
+            for source in options.map:
+                prepare_map(catalog, source, seed=options.seed, progress=progress)
 
     as_job(work, report_progress)
     found["seconds"] = round(time.perf_counter() - start, 2)
     pairs = ", ".join(f"{count:,} {basis}" for basis, count in found["pairs"].items())
+    maps = [f"map of {source} made" for source in options.map]
     return found, [
         f"{found['n_points']:,} different trajectories of {found['n_samples']:,} samples",
         f"pairs that are alike: {pairs}",
+        *maps,
         f"kept in {found['folder']} ({found['seconds']:.1f} s)",
     ]
 

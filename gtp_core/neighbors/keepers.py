@@ -109,9 +109,15 @@ def selection_scores(
     sources: Sequence[str] = (),
 ) -> np.ndarray:
     """`rule_scores` with the weights of a selection and the influence on its task."""
+    weights = weights_of(problem, selection)
+    return rule_scores(catalog, rule, weights=weights, influence=problem.influence, sources=sources)
+
+
+def weights_of(problem: Problem, selection: Selection) -> np.ndarray:
+    """(n_samples,) weights of a selection; 0 where not chosen."""
     weights = np.zeros(problem.atoms.n_samples)
     weights[selection.support] = selection.weights
-    return rule_scores(catalog, rule, weights=weights, influence=problem.influence, sources=sources)
+    return weights
 
 
 def preferred(edits: Iterable[Edit], row_of: dict[str, int]) -> list[int]:

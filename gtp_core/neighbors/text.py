@@ -202,3 +202,37 @@ def shingle_likeness(one: str, other: str) -> float:
     codes, sizes = _sets(*_shingles(words, counts))
     starts = np.concatenate([[0], np.cumsum(sizes)])
     return float(_jaccards(codes, starts, np.array([0]), np.array([1]))[0])
+
+
+def text_sketches(catalog: Catalog, width: int = 256) -> np.ndarray:
+    """Texts as short vectors (n_samples, width) float32 of unit length; zero without words.
+
+    Words weigh by how rare they are (tf-idf; logarithm of their count in a text), and every word
+    adds its weight to one of `width` places with a sign, both drawn by its code.
+    """
+    pieces = []
+    for start in range(0, catalog.store.n_samples, _TEXTS_AT_ONCE):
+        texts = catalog.query(
+            "SELECT left(prompt || chr(10) || completion, 4000) AS text FROM samples"
+            " WHERE row >= $1 AND row < $2 ORDER BY row",
+            [start, start + _TEXTS_AT_ONCE],
+        )["text"]
+        words, counts = _words(texts)
+        owner = start + np.repeat(np.arange(len(counts)), counts)
+        table = pl.DataFrame({"row": owner, "word": words}).group_by("row", "word").len()
+        pieces.append(table)
+    whole = pl.concat(pieces) if pieces else pl.DataFrame({"row": [], "word": [], "len": []})
+    rare = whole.group_by("word").agg(pl.len().alias("texts"))
+    whole = whole.join(rare, on="word").filter(pl.col("texts") > 1).sort("row", "word")
+    idf = np.log(catalog.store.n_samples / whole["texts"].to_numpy())
+    weight = (1 + np.log(whole["len"].to_numpy())) * idf
+    code = _mix(whole["word"].to_numpy().astype(np.uint64))
+    place = (code % np.uint64(width)).astype(np.int64)
+    sign = np.where(code >> np.uint64(63), 1.0, -1.0)
+    flat = np.bincount(
+        whole["row"].to_numpy() * width + place,
+        weights=weight * sign,
+        minlength=catalog.store.n_samples * width,
+    )
+    found = flat.reshape(catalog.store.n_samples, width).astype(np.float32)
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.float32(1e-12))
