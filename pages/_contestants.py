@@ -124,26 +124,22 @@ def _judged(
     return _of_run(view, who, name, key_of(view))
 
 
-@st.cache_resource(max_entries=64, show_spinner="Looking at every sample")
+# Few of them: each holds a verdict for every sample of the pool, 15 MB of 150,000.
+@st.cache_resource(max_entries=8, show_spinner="Looking at every sample")
 def _of_method(
     _view: _frame.View, method: str, budget: str, settings: Settings, name: str, key: str
 ) -> Contestant:
-    return contestant(
-        _view.catalog,
-        _view.problem,
-        _view.select(method),
-        name=name,
-        held=_view.held_out(method),
-        refit=False,
-    )
+    # Solved exactly, whatever estimate the slider shows: differences of estimates say nothing.
+    selection, held = _view.exactly(method)
+    return contestant(_view.catalog, _view.problem, selection, name=name, held=held, refit=False)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Reading the run")
+@st.cache_resource(max_entries=8, show_spinner="Reading the run")
 def _of_run(_view: _frame.View, run_id: str, name: str, key: str) -> Contestant:
     return from_run(_view.catalog, _view.problem, run_id, name=name, refit=False)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Looking at every sample")
+@st.cache_resource(max_entries=4, show_spinner="Looking at every sample")
 def _of_list(_view: _frame.View, ids: tuple[str, ...], name: str, key: str) -> Contestant:
     listed = given(_view.catalog, _view.problem, ids)
     return contestant(_view.catalog, _view.problem, listed, name=name)

@@ -201,3 +201,14 @@ def test_a_second_visit_computes_nothing(opened, monkeypatch):
     for name in ("contestant", "split_matches"):
         monkeypatch.setattr(_contestants, name, lambda *_, **__: pytest.fail("computed again"))
     assert said(opened("compare", budget=str(BUDGET))) == first
+
+
+def test_no_estimate_is_compared(opened, core, monkeypatch):
+    from pages import _view
+
+    monkeypatch.setattr(_view, "_SMALL_POOL", 0)
+    monkeypatch.setattr(_view, "between", lambda *_, **__: pytest.fail("an estimate"))
+    app = opened("compare", budget=str(BUDGET), a_budget="20")
+    exact = select(pose(core, "maths"), 20)
+    shown = table(app, "scores").set_index("selection").loc["GTP at 20"]
+    assert shown["residual, weighted"] == pytest.approx(exact.residual_weighted)
