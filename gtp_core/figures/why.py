@@ -1,6 +1,7 @@
 """Figures of one sample in one selection: what it adds, where, who covers it, who is like it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,6 +12,12 @@ from gtp_core.figures.theme import SMALL_HEIGHT, Picture, Theme, colour, lay_out
 
 _HEIGHT = SMALL_HEIGHT + 70
 _MAX_CHECKPOINTS = 24  # bars that still have room for a name
+
+
+def _stroke(theme: Theme) -> dict[str, Any]:
+    """A short thick line across a bar: what the chosen samples have together."""
+    ink = {"width": 3, "color": colour(theme, "both")}
+    return {"color": colour(theme, "both"), "size": 13, "symbol": "line-ew", "line": ink}
 
 
 def waterfall_figure(steps: pl.DataFrame, theme: Theme) -> Picture:
@@ -67,7 +74,7 @@ def sample_checkpoints_figure(table: pl.DataFrame, theme: Theme) -> Picture:
         y=shown["chosen"].to_numpy(),
         name="mean of the chosen, with the target",
         mode="markers",
-        marker={"color": colour(theme, "both"), "size": 11, "symbol": "line-ew-open"},
+        marker=_stroke(theme),
         hovertemplate="%{y:.4f}",
     )
     best = table.sort("target", descending=True).row(0, named=True)
@@ -168,6 +175,9 @@ def examples_figure(table: pl.DataFrame, theme: Theme) -> Picture:
     height = max(SMALL_HEIGHT, 110 + 26 * table.height)
     lay_out(figure, theme, title=title, x="cosine with the example", y="", height=height)
     figure.update_layout(hovermode="closest")
+    figure.update_xaxes(
+        range=[1.35 * min(values.min(initial=0), -0.05), 1.25 * values.max(initial=0.05)]
+    )
     figure.update_yaxes(type="category")
     return Picture(figure, f"Cosine of the sample with validation examples. {title}.", table)
 
@@ -218,7 +228,7 @@ def subtasks_figure(table: pl.DataFrame, theme: Theme) -> Picture:
         y=shown["chosen"].to_numpy(),
         name="all chosen together",
         mode="markers",
-        marker={"color": colour(theme, "both"), "size": 11, "symbol": "line-ew-open"},
+        marker=_stroke(theme),
         hovertemplate="%{y:.3f}",
     )
     best = shown.row(0, named=True)

@@ -77,7 +77,7 @@ def fitted(problem: Problem, selection: Selection) -> Fitted:
     """
     m, dim = len(selection.support), problem.atoms.dim
     if m * m * (dim + m) > MOST_WORK:
-        most = int((MOST_WORK / dim) ** 0.5)
+        most = next(k for k in range(m, -1, -1) if k * k * (dim + k) <= MOST_WORK)
         raise BudgetError(
             f"{m:,} samples are chosen; of atoms of {dim:,} numbers about {most:,} can be weighed "
             "one against the other. Take a smaller budget to see why."

@@ -10,11 +10,16 @@ from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.methods import Settings
 from gtp_core.pursuit import Selection
+from gtp_core.report.auto import RIDGED
 from gtp_core.report.fitted import Fitted, fit
 from gtp_core.report.joins import joining, leaving
 from gtp_core.report.quality import HeldOut, choose
 from gtp_core.report.why import Judged
 
+_LOWER = (
+    " That is lower than now: a pursuit looks at the residual together with the size of the "
+    "weights (ridge {:g}), and not at every exchange there is."
+)
 _LOOKED_AT = 64  # samples with the strongest proxies that might take somebody's place
 
 
@@ -134,9 +139,8 @@ def forcing(problem: Problem, row: int, *, out: bool) -> Problem:
 def forced_sentence(catalog: Catalog, judged: Judged, told: Forced) -> str:
     """What forcing would do, in one sentence; it says that the others stay."""
     before, after = told.before, told.after
-    kept = judged.fitted.ridge
-    lower = f" The pursuit left it so because its ridge of {kept:g} also keeps weights small."
-    lower = lower if after < before else ""
+    lower = _LOWER.format(judged.fitted.ridge) if after < before else ""
+    lower = lower if judged.selection.method in RIDGED else ""
     other = None if told.other is None else str(catalog.sample_ids()[told.other])
     if told.way == "out":
         text = f"Forced out, the residual goes from {before:.4f} to {told.alone:.4f}"

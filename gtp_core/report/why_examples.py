@@ -14,6 +14,7 @@ from gtp_core.report.why import Case, Judged
 from gtp_core.trajectories import open_task, valid_rows
 
 MOST_WORK = 2e11  # multiplications; beyond, the pool is not searched for whom an example needs
+_COLUMNS = ("task", "example_id", "subtask", "prompt", "completion")
 WEAK = 0.1  # of an example's length: no sample of the pool points towards it by as much
 
 
@@ -22,7 +23,7 @@ class Examples:
     """Validation examples in a problem's geometry.
 
     Attributes:
-        table: task, example_id, subtask of each.
+        table: task, example_id, subtask, prompt, completion of each.
         rows: (n_examples, dim) float64.
         subtasks: names of the subtasks, in the order of the problem's columns.
     """
@@ -41,17 +42,16 @@ def examples_of(catalog: Catalog, problem: Problem) -> Examples:
         found = open_task(catalog.store, task, settings.get("checkpoints"), raw=raw)
         norms = [catalog.store.task_rows(task, t)[1] for t in range(len(catalog.store.checkpoints))]
         valid = pl.Series(valid_rows(np.stack(norms, axis=1)))
-        columns = ["example_id", "subtask"]
-        known = catalog.store.examples(task).filter(valid).select(columns)
+        known = catalog.store.examples(task).filter(valid)
         tables.append(known.with_columns(task=pl.lit(task)))
         rows.append(found.rows)
         subtasks += [name or task for name in found.subtasks]
     if not rows:
-        empty = pl.DataFrame(schema=dict.fromkeys(("task", "example_id", "subtask"), pl.String))
+        empty = pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.String))
         return Examples(empty, np.empty((0, problem.atoms.dim)), ())
     atoms = problem.atoms
     direction = atoms.direction if isinstance(atoms, StoredAtoms) else None
-    table = pl.concat(tables).select("task", "example_id", "subtask")
+    table = pl.concat(tables).select(_COLUMNS)
     return Examples(table, remove(np.vstack(rows), direction), tuple(subtasks))
 
 
@@ -59,10 +59,12 @@ def pulled(judged: Judged, found: Case, examples: Examples, count: int = 5) -> p
     """The examples a sample points towards most, and those it points away from most.
 
     Returns:
-        task, example_id, subtask, cosine; the largest first, `count` from either end.
+        cosine, task, example_id, subtask and the texts; the largest first, `count` from either
+        end.
     """
     atom = judged.problem.atoms.rows(np.array([found.row]))[0].astype(np.float64)
-    table = examples.table.with_columns(cosine=pl.Series(_cosines(examples.rows, atom)))
+    cosines = pl.Series("cosine", _cosines(examples.rows, atom))
+    table = examples.table.clone().insert_column(0, cosines)
     table = table.sort("cosine", "example_id", descending=[True, False])
     if table.height <= 2 * count:
         return table
@@ -73,17 +75,18 @@ def served(judged: Judged, examples: Examples) -> pl.DataFrame:
     """How well the selection serves every example, and whether anything in the pool could.
 
     Returns:
-        task, example_id, subtask; `cosine` of the chosen samples' weighted sum with the example;
-        `best`: the strongest pull of a sample that may be chosen, relative to the example's length,
-        null where looking through the pool would take more than MOST_WORK multiplications;
-        `nobody`: no such pull reaches 0.1. The worst served first.
+        example_id; `cosine` of the chosen samples' weighted sum with it; `best`: the strongest pull
+        of a sample that may be chosen, relative to the example's length, null where looking through
+        the pool would take more than MOST_WORK multiplications;
+        `nobody`: no such pull reaches 0.1; task, subtask and the texts. The worst served first.
     """
     total = combined(judged.fitted.rows, judged.selection.weights[:, None])[0]
     best = _best_in_pool(judged.problem, examples.rows)
     table = examples.table.with_columns(
         cosine=pl.Series(_cosines(examples.rows, total)), best=pl.Series(best).fill_nan(None)
-    )
-    return table.with_columns(nobody=pl.col("best") < WEAK).sort("cosine", "example_id")
+    ).with_columns(nobody=pl.col("best") < WEAK)
+    first = ("example_id", "cosine", "best", "nobody", "task", "subtask")
+    return table.select(*first, "prompt", "completion").sort("cosine", "example_id")
 
 
 def served_sentence(table: pl.DataFrame) -> str:
