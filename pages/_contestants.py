@@ -124,7 +124,7 @@ def _judged(
     return _of_run(view, who, name, key_of(view))
 
 
-# Few of them: each holds a verdict for every sample of the pool, 15 MB of 150,000.
+# Few of them: each holds a verdict for every sample of the pool, 8 MB of 150,000.
 @st.cache_resource(max_entries=8, show_spinner="Looking at every sample")
 def _of_method(
     _view: _frame.View, method: str, budget: str, settings: Settings, name: str, key: str
