@@ -52,7 +52,7 @@ SHARES = (0.5, 1, 2, 5)  # percent of the pool
 SPLITS = 2
 CALIBRATION = 256  # samples
 COUNTERPARTS = {"gsm8k": ("gsm8k", "flan_cot_gsm8k"), "alfworld": ("alfworld_traj",)}
-WAYS = ("top-k", "random", "gtp", "gtp each", "omp", "grad-match", "gtp uniform")
+WAYS: tuple[str, ...] = ("top-k", "random", "gtp", "gtp each", "omp", "grad-match", "gtp uniform")
 WAYS += (AUTO, "k-center", "craig")
 COLLECT = {"rank": 8, "alpha": 32, "batch-size": 16, "learning-rate": 1e-3, "threads": 1}
 Rows = list[dict[str, Any]]
@@ -225,10 +225,10 @@ def tables(catalog: Catalog, folder: Path) -> None:
     places = [(t, b) for t in catalog.store.task_names for b in budgets]
     _table("match / ceiling", places, ways, known, lambda cell: cell["match"] / cell["ceiling"])
     sources = catalog.query("SELECT source FROM samples ORDER BY row")["source"].to_numpy()
-    told = [(t, b) for t, b in places if t in COUNTERPARTS]
+    planted = [(t, b) for t, b in places if t in COUNTERPARTS]
     _table(
         "precision",
-        told,
+        planted,
         ways,
         known,
         lambda c: float(np.isin(sources[c["rows"]], COUNTERPARTS[c["task"]]).mean()),

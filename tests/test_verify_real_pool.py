@@ -1,0 +1,58 @@
+"""Promises of the trial on a real pool: what it draws, how it shortens, that its parts are kept."""
+
+import argparse
+import json
+import sys
+
+import pytest
+from test_verify import sums, write_lines
+
+from benchmarks import real_pool
+from gtp_core.demo.model import train_tokenizer
+
+
+def given(folder, **more):
+    found = {"pool": folder / "pool.jsonl", "text": None, "samples": 30, "seed": 0}
+    return argparse.Namespace(**{**found, **more})
+
+
+def test_help_is_help(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["real_pool", "--help"])
+    with pytest.raises(SystemExit) as left:
+        real_pool.main()
+    assert left.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_the_model_never_reads_what_is_in_the_store(tmp_path):
+    write_lines(tmp_path / "pool.jsonl", sums(0, 40, "a"))
+    text, samples = real_pool.drawn(given(tmp_path))
+    assert (len(text), len(samples)) == (20, 20)
+    assert not {row["id"] for row in text} & {row["id"] for row in samples}
+    assert real_pool.drawn(given(tmp_path)) == (text, samples)
+    more = write_lines(tmp_path / "text.jsonl", sums(0, 60, "a"))
+    text, samples = real_pool.drawn(given(tmp_path, text=more))
+    assert (len(text), len(samples)) == (20, 30)
+    assert not {row["id"] for row in text} & {row["id"] for row in samples}
+
+
+def test_a_long_prompt_keeps_its_end(tmp_path):
+    tokenizer = train_tokenizer(["one two three four five 12345"], vocabulary=300)
+    text = "é one two three four five 12345?"
+    cut = real_pool.shortened(tokenizer, text, 5)
+    assert text.endswith(cut)
+    assert len(tokenizer.encode(cut, add_special_tokens=False)) <= 5
+    assert real_pool.shortened(tokenizer, "one", 5) == "one"
+
+
+def test_parts_that_are_there_are_not_made_again(tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    for name in ("model/card.json", "pool.jsonl", "store/manifest.json"):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(json.dumps({}), "utf-8")
+    assert list(real_pool.steps(given(tmp_path, work=work))) == []
+    (work / "store" / "manifest.json").unlink()
+    made = []
+    monkeypatch.setattr(real_pool, "collected", made.append)
+    assert list(real_pool.steps(given(tmp_path, work=work))) == ["store"]
+    assert len(made) == 1
