@@ -401,7 +401,7 @@ def test_two_processes_make_the_same_store(given, collected, tmp_path):
 
 
 def test_a_killed_process_ends_all_and_the_same_command_goes_on(given, tmp_path):
-    pool = write_lines(tmp_path / "pool.jsonl", samples(64))
+    pool = write_lines(tmp_path / "pool.jsonl", samples(96))
     given = [*given[:4], str(pool), *given[5:], "--max-batch-samples", "1"]
     assert main([*given, "--out", str(tmp_path / "whole")]) == 0
     folder = tmp_path / "store"
@@ -504,9 +504,9 @@ def test_a_name_that_is_nowhere_is_one_sentence(given, hub, tmp_path):
 
 def test_a_tenfold_pool_needs_no_more_memory(given, tmp_path):
     peaks = []
-    for count in (200, 2000):
+    for count in (300, 3000):
         pool = write_lines(tmp_path / f"{count}.jsonl", samples(count))
-        # Rows of 32 kB: all of the larger pool at once would be 66 MB.
+        # Rows of 32 kB: all of the larger pool at once would be 98 MB.
         wide = ["--projection", "sjlt", "--dim", "8192", "--epochs", "1", "--part-rows", "64"]
         wide += ["--warmup-share", "0.01", "--max-batch-tokens", "2000"]
         command = [*given[:4], str(pool), *given[5:], *wide, "--out", str(tmp_path / f"s{count}")]
@@ -520,7 +520,7 @@ def test_a_tenfold_pool_needs_no_more_memory(given, tmp_path):
         process.returncode = status
         assert status == 0
         peaks.append(usage.ru_maxrss / 1024)  # kB on Linux
-    assert peaks[1] - peaks[0] < 33, peaks
+    assert peaks[1] - peaks[0] < 40, peaks
 
 
 # --- checkpoints of the user's own training ------------------------------------------------------
