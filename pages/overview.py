@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from gtp_core.catalog import Filter, spell_filters
 from gtp_core.figures import (
     checkpoint_figure,
     held_out_figure,
@@ -59,6 +60,9 @@ with left:
     for what, name, detail in highlights(view.catalog, view.problem, gtp, topk).rows():
         sample = f" {name}:" if name else ":"
         st.markdown(f"**{what}**{_frame.plain(f'{sample} {detail}')}")
+        if name:
+            _frame.link("why", f"Why {name}?", id=name)
+    _frame.link("samples", "All chosen samples", f=spell_filters([Filter("verdict", "chosen")]))
 with right:
     matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
     _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")

@@ -23,7 +23,7 @@ NAMES = (
     "products",
     "stages",
 )
-NAMES += ("slider", "subspace", "synthetic", "uniform", "duplicates", "neighbors", "why")
+NAMES += ("browse", "slider", "subspace", "synthetic", "uniform", "duplicates", "neighbors", "why")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 

@@ -93,9 +93,7 @@ def test_filters_are_set_and_taken_away(opened, current):
     source = current.catalog.sources()[0]
     app.get_by_key("only-source").set_value([source]).run()
     app.get_by_key("search-text").set_value("日本").run()
-    wanted = current.working_set(
-        [Filter("source", source), Filter("search", "日本")], "valuable"
-    )
+    wanted = current.working_set([Filter("source", source), Filter("search", "日本")], "valuable")
     assert table(app)["sample_id"].to_list() == wanted.sample_ids()
     assert [b for b in labels(app) if "✕" in b] == [f"source: {source} ✕", "text: 日本 ✕"]
     assert app.get_by_key("search-text").value == ""
@@ -274,6 +272,17 @@ def test_pins_that_no_budget_holds_are_one_sentence_that_undo_ends(opened, core)
     assert is_one_sentence(app, "pinned")
     press(app, "undo")
     assert errors(app) == []
+
+
+def test_the_overview_leads_to_what_is_worth_a_look(opened, core):
+    app = opened("overview", task="dates")
+    links = [one.proto for one in app.get("page_link")]
+    problem = pose(core, "dates")
+    heaviest = core.sample_ids()[int(select(problem, BUDGET).support[0])]
+    (why,) = (one for one in links if plain(one.label) == f"Why {heaviest}?")
+    assert f"id={heaviest}" in why.query_string
+    assert all("task=dates" in one.query_string for one in links)
+    assert any("f=v%3Dchosen" in one.query_string for one in links)
 
 
 # --- Activity --------------------------------------------------------------------------------
