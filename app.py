@@ -20,6 +20,7 @@ PAGES = {
     "home": st.Page("pages/home.py", title="Store", icon=":material/database:"),
     "compare": st.Page("pages/compare.py", title="Compare", icon=":material/compare_arrows:"),
     "map": st.Page("pages/map.py", title="Map", icon=":material/map:"),
+    "coverage": st.Page("pages/coverage.py", title="Coverage", icon=":material/grid_view:"),
     "duplicates": st.Page(
         "pages/duplicates.py", title="Duplicates", icon=":material/content_copy:"
     ),
@@ -34,6 +35,7 @@ QUESTIONS = {
     "Store": "What is in this store?",
     "Compare": "How do these choices differ?",
     "Map": "Where in the pool do the choices lie?",
+    "Coverage": "What am I losing?",
     "Duplicates": "Which duplicates went, and for whom?",
     "Export": "Give me the file",
     "Activity": "Who changed what?",
@@ -43,7 +45,7 @@ navigation = st.navigation(
     {
         "Decide": [PAGES["overview"], PAGES["budget_lab"]],
         "Inspect": [
-            PAGES[name] for name in ("samples", "why", "compare", "map", "duplicates", "home")
+            PAGES[name] for name in ("samples", "why", "compare", "map", "duplicates", "coverage", "home")
         ],
         "Act": [PAGES["export"], PAGES["activity"]],
     }

@@ -3,9 +3,9 @@
     python -m benchmarks.duplicates
     python -m benchmarks.duplicates --pool pool.jsonl --groups truth.jsonl.gz --pairs near.csv
 
-A pool is JSON lines of `id`, `prompt`, `completion` (a .zst is read with the `zstd` program); groups
-are JSON lines of `kind` and `ids`; pairs a CSV of `id_a`, `id_b`: all pairs with a Jaccard similarity
-of at least 0.8, by brute force.
+A pool is JSON lines of `id`, `prompt`, `completion` (a .zst is read with the `zstd` program),
+groups are JSON lines of `kind` and `ids`, pairs a CSV of `id_a` and `id_b`: all pairs that have a
+Jaccard similarity of at least 0.8, by brute force.
 """
 
 import argparse

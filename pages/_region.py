@@ -16,6 +16,7 @@ from gtp_core.neighbors import (
     read_region,
     region_counts,
     region_texts,
+    rows_of_topic,
     saved_map,
     special,
     task_cosines,
@@ -150,6 +151,24 @@ def card(view: View, found: Map, region: Any, selections: dict[str, Any]) -> Non
             st.text(sentence)
     texts = region_texts(view.catalog, rows, weights_of(view.problem, selections["GTP"]))
     _frame.table(texts, "region-texts", height=320)
+
+
+def topic_link(view: View, found: Map, shares: Any) -> None:
+    """Tag a topic, and see its samples in the table."""
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    names = [str(name) for name in shares["topic"]]
+    topic = left.selectbox("Look into a topic", names, key="topic")
+    rows = rows_of_topic(found, names.index(str(topic)))
+    name = f"topic: {topic}"
+    if right.button("Tag its samples", icon=":material/label:", key="tag-topic"):
+        ids = view.catalog.sample_ids().gather(rows).to_list()
+        _edits.make(view.catalog, "tag", ids, name)
+    st.page_link(
+        st.session_state["_pages"]["samples"],
+        label="Samples with this topic's tag",
+        icon=":material/filter_alt:",
+        query_params={"f": link_to_tag(name)},
+    )
 
 
 def _actions(view: View, rows: Any) -> None:
