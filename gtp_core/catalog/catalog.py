@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 from duckdb.func import FunctionNullHandling, PythonUDFType
 
+from gtp_core.catalog.asking import SANDBOX, answered, check_condition
 from gtp_core.catalog.edits import (
     LOG,
     Edit,
@@ -28,7 +29,6 @@ from gtp_core.catalog.load import load
 from gtp_core.catalog.tables import (
     EMPTY,
     LOADED,
-    TABLES,
     cluster_rows,
     edit_rows,
     gradients_of,
@@ -108,26 +108,8 @@ class Catalog:
             CatalogError: not one SELECT, wrong SQL, or too slow.
         """
         self.refresh()
-        sql = sql.encode(errors="replace").decode()  # a lone surrogate would be a TypeError
         with self._cursor(current) as cursor:
-            timer = threading.Timer(seconds, cursor.interrupt)
-            timer.start()
-            try:
-                self._check_statement(cursor, sql)
-                limited = f"SELECT * FROM ({sql.strip().rstrip(';')}\n) LIMIT {limit}"
-                return cursor.sql(limited, params=list(params)).pl()
-            except duckdb.InterruptException:
-                raise CatalogError(
-                    f"the query ran longer than {seconds:g} s. Narrow it with WHERE or LIMIT."
-                ) from None
-            except (duckdb.Error, pl.exceptions.PolarsError) as error:
-                first = str(error).strip().splitlines()[0]
-                raise CatalogError(
-                    f"DuckDB refuses the query ({first}). Mend it; the tables are "
-                    f"{', '.join(TABLES)}."
-                ) from None
-            finally:
-                timer.cancel()
+            return answered(cursor, sql, params, limit, seconds)
 
     def rows_where(self, condition: str) -> np.ndarray:
         """Row numbers of the samples that meet an SQL condition on the table `samples`.
@@ -146,15 +128,8 @@ class Catalog:
         Raises:
             CatalogError: not one condition.
         """
-        condition = condition.encode(errors="replace").decode()
         with self._connection.cursor() as cursor:
-            try:  # in other brackets than the query's, so that no condition can close both
-                cursor.extract_statements(f"SELECT [{condition}\n]")
-            except duckdb.Error:
-                raise CatalogError(
-                    f"{condition!r} is not one SQL condition on the samples. "
-                    "Write one like: source = 'flan' AND n_tokens < 512."
-                ) from None
+            check_condition(cursor, condition)
 
     def keep(self, table: pl.DataFrame) -> str:
         """Make a table that lives as long as this catalog; the name that `query` knows it by."""
@@ -354,7 +329,7 @@ class Catalog:
             type=PythonUDFType.ARROW,
             null_handling=FunctionNullHandling.SPECIAL,
         )
-        for setting in _SANDBOX:
+        for setting in SANDBOX:
             connection.execute(f"SET {setting}")
 
     def _damaged(self) -> CatalogError:
@@ -362,14 +337,6 @@ class Catalog:
             f"{self._database} is damaged or no catalog. Delete it; it is rebuilt from the store "
             "at the next opening."
         )
-
-    @staticmethod
-    def _check_statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-        statements = cursor.extract_statements(sql)
-        kinds = [statement.type for statement in statements]
-        if kinds != [duckdb.StatementType.SELECT]:
-            found = ", ".join(kind.name for kind in kinds) or "nothing"
-            raise CatalogError(f"the query is {found}; write a single SELECT statement.")
 
     def _register_run(self, cursor: duckdb.DuckDBPyConnection, run_id: str) -> None:
         """Add a run's rows, unless it is damaged or just deleted: `read_run` says which."""
@@ -411,14 +378,6 @@ _DAMAGE = (
     duckdb.FatalException,
     duckdb.InternalException,
     duckdb.SerializationException,
-)
-_SANDBOX = (
-    "temp_directory = ''",  # else a large sort writes into the working directory
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    "enable_external_access = false",
-    "memory_limit = '4GB'",
-    "lock_configuration = true",
 )
 
 
