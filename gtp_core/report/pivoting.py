@@ -71,31 +71,9 @@ def settled(
         changed[forced] = True
     best, patience = m + 1, 3
     for _ in range(20 + 5 * m):
-        places = np.flatnonzero(changed)
-        small = np.empty((len(places), len(places)))
-        right = np.empty(len(places))
-        for a in range(len(places)):
-            i = places[a]
-            right[a] = -before[i]
-            for b in range(len(places)):
-                j = places[b]
-                small[a, b] = tableau[i, j] - share * sign[i] * effect[i] * effect[j]
-        _solved(small, right)
-        pull = 0.0
-        for a in range(len(places)):
-            pull += share * effect[places[a]] * right[a]
-        for i in range(m):
-            found[i] = 0.0
-            basic[i] = before[i] - sign[i] * effect[i] * pull
-        for a in range(len(places)):
-            j = places[a]
-            found[j] = right[a]
-            for i in range(m):
-                basic[i] += tableau[i, j] * right[a]
+        _answered(tableau, sign, effect, share, before, changed, basic, found)
         wrong, last = 0, -1
         for i in range(m):
-            if changed[i]:
-                basic[i] = 0.0
             if i != forced and (found[i] < -slack if changed[i] else basic[i] < -slack):
                 wrong += 1
                 last = i
@@ -110,6 +88,43 @@ def settled(
             if i != forced and bad and (patience >= 0 or i == last):
                 changed[i] = not changed[i]
     return False
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def _answered(
+    tableau: np.ndarray,
+    sign: np.ndarray,
+    effect: np.ndarray,
+    share: float,
+    before: np.ndarray,
+    changed: np.ndarray,
+    basic: np.ndarray,
+    found: np.ndarray,
+) -> None:
+    """What is basic and what is not once these have changed sides, whatever the signs."""
+    places = np.flatnonzero(changed)
+    small = np.empty((len(places), len(places)))
+    right = np.empty(len(places))
+    for a in range(len(places)):
+        i = places[a]
+        right[a] = -before[i]
+        for b in range(len(places)):
+            j = places[b]
+            small[a, b] = tableau[i, j] - share * sign[i] * effect[i] * effect[j]
+    _solved(small, right)
+    pull = 0.0
+    for a in range(len(places)):
+        pull += share * effect[places[a]] * right[a]
+    for i in range(len(before)):
+        found[i] = 0.0
+        basic[i] = before[i] - sign[i] * effect[i] * pull
+    for a in range(len(places)):
+        j = places[a]
+        found[j] = right[a]
+        for i in range(len(before)):
+            basic[i] += tableau[i, j] * right[a]
+    for a in range(len(places)):
+        basic[places[a]] = 0.0
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
