@@ -25,7 +25,7 @@ from gtp_core.cli import main
 from gtp_core.collect.encode import Encoded
 from gtp_core.collect.model import adapted, load_model
 from gtp_core.collect.warmup import trainable
-from gtp_core.errors import CancelledError, MethodError, RunError, TaskError
+from gtp_core.errors import CancelledError, CollectError, MethodError, RunError, TaskError
 from gtp_core.methods import Settings, select
 from gtp_core.report import given, save
 from gtp_core.verify import Asked, VerifySettings, as_collected, verify
@@ -311,6 +311,28 @@ def test_a_task_without_answers_has_losses_only(fresh, runs, model_folder, tmp_p
     found = verify(fresh, asked(runs[1][:1], model_folder, test=path, told={"max_tokens": 90}))
     assert [row["exact_match"] for row in found["table"]] == [None, None]
     assert all(row["test_loss"] > 0 for row in found["table"])
+
+
+CHAT = "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + '</s>\\n' }}{% endfor %}"
+CHAT += "{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}"
+
+
+def test_chats_need_a_template_and_take_the_one_given(fresh, runs, model_folder, tmp_path):
+    turns = [{"role": "user", "content": "sums 80 + 80?"}]
+    turns += [{"role": "assistant", "content": "== 0"}]
+    path = write_lines(tmp_path / "test.jsonl", [{"messages": turns}])
+    with pytest.raises(CollectError, match="--chat-template"):
+        verify(fresh, asked(runs[1][:1], model_folder, test=path))
+    told = {"template": "chat", "max_tokens": 90}
+    found = verify(
+        fresh, asked(runs[1][:1], model_folder, test=path, chat_template=CHAT, told=told)
+    )
+    assert found["table"][1]["test_loss"] < found["table"][0]["test_loss"]
+    twice = write_lines(tmp_path / "twice.jsonl", [{"messages": turns * 2}])
+    found = verify(
+        fresh, asked(runs[1][:1], model_folder, test=twice, chat_template=CHAT, told=told)
+    )
+    assert found["table"][0]["exact_match"] is None  # no model writes two answers at once
 
 
 @pytest.mark.parametrize(

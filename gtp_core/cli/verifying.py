@@ -10,6 +10,7 @@ from typing import Any
 
 from gtp_core.cli.collecting import RateReport
 from gtp_core.cli.common import Answer, open_store_of, store_argument
+from gtp_core.errors import RunError
 from gtp_core.jobs import as_job
 from gtp_core.store import Progress
 from gtp_core.verify import VerifySettings
@@ -28,6 +29,7 @@ def verify_arguments(verb: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="test examples, no validation ones (default: tests/<task>.jsonl in the store)",
     )
+    verb.add_argument("--chat-template", metavar="FILE", help="instead of the tokenizer's own")
     verb.add_argument("--random", action="store_true", help="train on chance draws as well")
     verb.add_argument("--full", action="store_true", help="train on the whole pool as well")
     for name, default in _SETTINGS.items():
@@ -53,6 +55,7 @@ def verify_runs(options: argparse.Namespace) -> Answer:
         told={name: value for name, value in told.items() if value is not None},
         random=options.random,
         full=options.full,
+        chat_template=_text_of(options.chat_template),
     )
     found: dict[str, Any] = {}
 
@@ -62,6 +65,13 @@ def verify_runs(options: argparse.Namespace) -> Answer:
 
     as_job(work, RateReport())
     return found, _lines(found)
+
+
+def _text_of(path: str | None) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8") if path else None
+    except (OSError, UnicodeDecodeError):
+        raise RunError(f"{path} cannot be read; give a chat template as a text file.") from None
 
 
 _WIDTHS = {"trials": 7, "n_samples": 8, "steps": 7}

@@ -41,6 +41,7 @@ class Asked:
         test: file of test examples; None is what lies beside the store.
         told: settings that were given; the others are the store's own.
         random, full: whether chance draws and the whole pool are trained on too.
+        chat_template: instead of the tokenizer's own.
     """
 
     runs: Sequence[str]
@@ -49,6 +50,7 @@ class Asked:
     told: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
     full: bool = False
+    chat_template: str | None = None
 
 
 def verify(catalog: Catalog, asked: Asked, progress: Progress | None = None) -> dict[str, Any]:
@@ -100,12 +102,13 @@ class Verification:
         self.settings = replace(
             self.settings, dtype=resolved_dtype(self.settings.dtype, self.device)
         )
-        self.plan = {
+        self.plan: dict[str, Any] = {
             "model": digest,
             "test": self.test.digest,
             "task": first["task"],
             "settings": self.settings.meaning(),
             "store": store.digest,
+            "chat_template": asked.chat_template,
         }
         self.key = hashlib.sha256(to_json(self.plan).encode()).hexdigest()[:16]
         self.folder = catalog.workspace / FOLDER / self.key
@@ -152,7 +155,14 @@ class Verification:
         if not todo:
             return
         total, done = sum(self._cost(wanted) for wanted in todo), 0
-        trainer = Trainer(self.catalog, self.model, self.settings, self.test, self.device)
+        trainer = Trainer(
+            self.catalog,
+            self.model,
+            self.settings,
+            self.test,
+            device=self.device,
+            chat_template=self.plan["chat_template"],
+        )
         for at, wanted in enumerate(todo):
             what = f"samples, {wanted.arm} seed {wanted.seed} ({at + 1} of {len(todo)} trials)"
             before, start = done, time.perf_counter()

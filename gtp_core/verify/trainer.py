@@ -28,13 +28,18 @@ class Trainer:
         folder: Path,
         settings: VerifySettings,
         test: TestSet,
+        *,
         device: torch.device,
+        chat_template: str | None = None,
     ) -> None:
         self._catalog, self._settings, self._test = catalog, settings, test
         self._device = device
         self._tokenizer = load_tokenizer(folder)
         self._template = Template(
-            self._tokenizer, kind=settings.template, max_tokens=settings.max_tokens
+            self._tokenizer,
+            kind=settings.template,
+            chat_template=chat_template,
+            max_tokens=settings.max_tokens,
         )
         self._model = load_model(folder, dtype=settings.dtype, device=device)
         self._examples = [self._template.encode(record.content) for record in test.records]
