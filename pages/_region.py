@@ -22,7 +22,7 @@ from gtp_core.neighbors import (
     task_cosines,
     weights_of,
 )
-from pages import _address, _edits, _frame, _neighbors, _start
+from pages import _address, _edits, _frame, _jobs, _start
 from pages._view import View, digest_of, key_of
 
 ABOUT = (
@@ -37,7 +37,7 @@ def ready(catalog: Catalog, source: str) -> Map:
     found = _of(catalog, source)
     if found is None:
         small = catalog.store.n_samples <= _SMALL_POOL and source == "trajectory"
-        _neighbors.work(
+        _jobs.work(
             catalog,
             "neighbors",
             ["--map", source],

@@ -53,6 +53,7 @@ def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Pict
                 },
             },
             tiling={"pad": 2},
+            root={"color": "rgba(0,0,0,0)"},
         )
     )
     none = int((rate == 0).sum())

@@ -1,0 +1,118 @@
+"""Promises of coverage: rates against the pool, examples by how well they are served."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gtp_core.atoms import pose
+from gtp_core.errors import TaskError
+from gtp_core.figures.coverage import (
+    lengths_figure,
+    served_figure,
+    source_topics_figure,
+    topics_figure,
+)
+from gtp_core.methods import select
+from gtp_core.report.coverage import (
+    length_shares,
+    served,
+    served_sentence,
+    source_topics,
+    topic_shares,
+)
+from gtp_core.trajectories import open_task, open_trajectories
+
+NAMES = ("first <i>", "second", "third")
+
+
+@pytest.fixture
+def problem(catalog):
+    return pose(catalog, "maths", n_splits=0)
+
+
+def test_a_rate_is_the_share_taken_over_the_share_of_the_pool():
+    topic = np.array([0] * 6 + [1] * 3 + [2] + [-1] * 2)
+    shares = topic_shares(topic, NAMES, {"GTP": np.array([0, 1, 9, 10])})
+    assert shares["pool"].to_list() == [6, 3, 1]
+    assert shares["GTP"].to_list() == pytest.approx([0.5 / 0.6, 0, 0.25 / 0.1])
+    picture = topics_figure(shares, "light", selection="GTP")
+    assert "nothing of 1 of 3 topics" in picture.alt
+    assert picture.figure.data[0].labels[0] == "first &lt;i&gt;"
+    assert picture.figure.data[0].values.tolist() == [6, 3, 1]
+
+
+def test_every_source_and_topic_that_meet_are_counted(catalog):
+    topic = np.arange(60) % 3
+    topic[5] = -1
+    met = source_topics(catalog, topic, NAMES, np.array([0, 1, 2, 4]))
+    assert met["pool"].sum() == 59
+    assert met["chosen"].sum() == 4
+    picture = source_topics_figure(met, "dark")
+    grid = picture.figure.data[0].z
+    assert grid.shape == (3, 3)
+    assert "sources and topics meet" in picture.alt
+
+
+@pytest.mark.parametrize("direction", ["kept", "removed"])
+def test_examples_are_served_as_brute_force_says(catalog, direction):
+    problem = pose(catalog, "maths", common_direction=direction, n_splits=0)
+    chosen = select(problem, 6)
+    table = served(catalog, problem, {"GTP": chosen})
+    assert table["GTP"].to_list() == sorted(table["GTP"])
+    atoms = problem.atoms.rows(chosen.support).astype(np.float64)
+    combined = chosen.weights @ atoms
+    examples = open_task(catalog.store, "maths").rows
+    if direction == "removed":
+        m = catalog.common_direction()
+        pieces = examples.reshape(len(examples), *m.shape)
+        along = np.einsum("ntd,td->nt", pieces, m)
+        free = (pieces - along[:, :, None] * m).reshape(len(examples), -1)
+    else:
+        free = examples
+    wanted = free @ combined / np.linalg.norm(free, axis=1) / np.linalg.norm(combined)
+    ids = catalog.store.examples("maths")["example_id"].to_list()
+    by_id = dict(zip(ids, wanted, strict=True))
+    for name, cosine in table.select("example_id", "GTP").rows():
+        assert cosine == pytest.approx(by_id[name], abs=1e-6)
+    valid = catalog.valid()
+    pool = open_trajectories(catalog.store).rows(np.flatnonzero(valid)).astype(np.float64)
+    cosines = pool @ examples.T / np.linalg.norm(examples, axis=1)
+    best = dict(zip(ids, cosines.max(axis=0), strict=True))
+    for name, value in table.select("example_id", "best").rows():
+        assert value == pytest.approx(best[name], abs=1e-3)
+    assert (table["weak"] == (table["best"] < 0.1)).all()
+
+
+def test_the_sentence_and_the_figure_count_the_same(catalog, problem):
+    table = pl.DataFrame(
+        {
+            "example_id": ["a", "b", "c"],
+            "GTP": [-0.2, 0.1, 0.3],
+            "top-k": [0.1, 0.2, -0.3],
+            "best": [0.05, 0.4, 0.5],
+            "weak": [True, False, False],
+        }
+    )
+    text = served_sentence(table, "GTP")
+    assert "towards 2 of 3" in text
+    assert "For 1 of them the pool has no sample" in text
+    assert "collect" not in served_sentence(table.with_columns(weak=False), "GTP")
+    picture = served_figure(table, "light", names=["GTP", "top-k"])
+    assert "away from 1 of 3" in picture.alt
+    assert [trace.name for trace in picture.figure.data][:2] == ["GTP", "top-k"]
+
+
+def test_what_has_no_list_of_examples_is_refused(catalog, says):
+    problem = pose(catalog, "maths,dates", n_splits=0)
+    with pytest.raises(TaskError) as caught:
+        served(catalog, problem, {"GTP": select(problem, 3)})
+    says(caught.value, "maths,dates")
+
+
+def test_lengths_are_shares_that_sum_to_one(catalog):
+    shares = length_shares(catalog, {"GTP": np.array([1, 2, 3])})
+    assert shares["pool"].sum() == pytest.approx(1)
+    assert shares["GTP"].sum() == pytest.approx(1)
+    picture = lengths_figure(shares, "dark")
+    assert "Middle length" in picture.alt
+    assert [trace.name for trace in picture.figure.data] == ["pool", "GTP"]
