@@ -40,6 +40,7 @@ from gtp_core.report import (
     timeline,
     timeline_sentence,
     where_it_points,
+    word_diff,
 )
 
 BUDGET = 9
@@ -172,6 +173,19 @@ def test_every_tab_draws_the_numbers_of_the_core(look, core, known, chosen):
     assert len(numbers(subtasks["data"][0]["y"])) == 2
 
 
+def test_words_are_compared_with_the_nearest_chosen_sample(look, core, known):
+    app = look("id-0003", "Neighbours")
+    app.session_state["diff"] = True
+    app.run()
+    one = case(core, known, "id-0003")
+    nearest = neighbours(core, known, one)[0]["sample_id"][0]
+    other = core.texts(core.rows_of([nearest])).row(0, named=True)
+    for shown, role in zip(app.dataframe, ("prompt", "completion"), strict=True):
+        segments = word_diff(getattr(one, role), other[role])
+        assert list(shown.value["text"]) == segments["text"].to_list()
+        assert list(shown.value["where"]) == segments["where"].to_list()
+
+
 def test_the_timeline_is_that_of_the_path(look, core, known):
     sample_id = core.sample_ids()[int(known.selection.support[0])]
     app = look(sample_id, "Timeline")
@@ -232,6 +246,22 @@ def test_a_ban_waits_until_asked_and_can_be_undone(look, core, known):
     assert core.standing().bans == ()
     button(app, "choose-again").click().run()
     assert because(known, case(core, known, sample_id)) in said(app)
+
+
+def test_a_pinned_sample_says_who_pinned_it(look, core):
+    app = look("id-0003")
+    button(app, "edit-pin").click().run()
+    try:
+        button(app, "choose-again").click().run()
+        assert "Pinned (pin by" in said(app)
+        assert any("pinned]" in text.value for text in app.markdown)
+        button(app, "edit-free").click().run()
+        assert core.standing().pins == ()
+        button(app, "undo").click().run()
+        assert core.standing().pins == ("id-0003",)
+    finally:
+        button(app, "undo").click().run()
+    assert core.standing().pins == ()
 
 
 # --- hostile texts ---------------------------------------------------------------------------
