@@ -163,6 +163,7 @@ def topic_link(view: View, found: Map, shares: Any) -> None:
     if right.button("Tag its samples", icon=":material/label:", key="tag-topic"):
         ids = view.catalog.sample_ids().gather(rows).to_list()
         _edits.make(view.catalog, "tag", ids, name)
+        st.rerun()
     st.page_link(
         st.session_state["_pages"]["samples"],
         label="Samples with this topic's tag",
@@ -177,10 +178,13 @@ def _actions(view: View, rows: Any) -> None:
     tag, pin, ban = st.columns(3)
     if tag.button("Tag all", icon=":material/label:", key="region-do-tag", disabled=not name):
         _edits.make(view.catalog, "tag", ids, name)
+        st.rerun()
     if pin.button("Pin all", icon=":material/push_pin:", key="region-pin"):
         _edits.make(view.catalog, "pin", ids)
+        st.rerun()
     if ban.button("Ban all", icon=":material/block:", key="region-ban"):
         _edits.make(view.catalog, "ban", ids)
+        st.rerun()
     st.page_link(
         st.session_state["_pages"]["samples"],
         label="Samples with this tag",

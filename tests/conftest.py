@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from gtp_core.catalog import open_catalog
-from gtp_core.store import Checkpoint, Store, StoreWriter
+from gtp_core.neighbors import layout
+from gtp_core.neighbors.kept import put
+from gtp_core.store import Checkpoint, Store, StoreWriter, write_json
 from gtp_core.store.manifest import store_id_of
 
 STEP_SIZES = (0.5, 2.0, 1.25)
@@ -153,6 +155,20 @@ def less_influence(store, task: str) -> np.ndarray:
             scores.setdefault(subtask, []).append(score)
         answer[i] = max(sum(s) / len(s) for s in scores.values())
     return answer
+
+
+def write_map(catalog) -> None:
+    """A map as the command leaves it, without the time that UMAP takes to compile."""
+    generator = np.random.default_rng(0)
+    n = catalog.store.n_samples
+    said = layout._said(catalog, layout.WHOLE, 0) | {"names": ["<b>one</b>", "two $x$"]}
+
+    def write(folder: Path) -> None:
+        np.save(folder / "xy.npy", generator.random((n, 2)).astype(np.float32))
+        np.save(folder / "topic.npy", (np.arange(n) % 2).astype(np.int16))
+        write_json(folder / "manifest.json", said)
+
+    put(layout._folder(catalog, layout.WHOLE, 0), write)
 
 
 @pytest.fixture

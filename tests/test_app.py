@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 import streamlit as st
 import streamlit.runtime.scriptrunner.script_runner as script_runner
-from conftest import build_store, sample_table
+from conftest import build_store, sample_table, write_map
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
@@ -22,6 +22,7 @@ from gtp_core import jobs
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.methods import METHODS, Settings, select
+from gtp_core.neighbors import prepare_neighbors
 from gtp_core.report import (
     answer,
     auto_sentence,
@@ -49,6 +50,9 @@ TITLES = {
     "samples": "What became of every sample?",
     "why": "Why was this sample chosen, or left out?",
     "activity": "Who changed what?",
+    "duplicates": "Which duplicates went, and for whom?",
+    "map": "Where in the pool do the choices lie?",
+    "coverage": "What am I losing?",
 }
 LEAST = {  # widgets and other parts that a page has at least
     "samples": {"dataframe": 1, "selectbox": 3, "multiselect": 4, "button": 7, "text_input": 2},
@@ -58,6 +62,9 @@ LEAST = {  # widgets and other parts that a page has at least
     "budget_lab": {"metric": 4, "plotly_chart": 5, "dataframe": 1, "select_slider": 2},
     "home": {"plotly_chart": 1, "dataframe": 3, "text_input": 1, "text_area": 1},
     "export": {"selectbox": 3, "toggle": 1, "button": 1, "select_slider": 2},
+    "duplicates": {"metric": 4, "plotly_chart": 3, "dataframe": 5, "selectbox": 3, "button": 5},
+    "map": {"plotly_chart": 1, "toggle": 1, "select_slider": 2},
+    "coverage": {"plotly_chart": 4, "dataframe": 1, "selectbox": 2},
     "compare": {"plotly_chart": 6, "dataframe": 3, "selectbox": 5, "select_slider": 2},
 }
 DECIDING = ("overview", "budget_lab", "export", "compare", "samples", "why")
@@ -105,6 +112,8 @@ def place(tmp_path_factory) -> Path:
     with closing(open_catalog(store, workspace=folder / "work")) as catalog:
         for task in ("maths", "dates", "one"):
             prepare_path(catalog, pose(catalog, task), Settings())
+        prepare_neighbors(catalog)
+        write_map(catalog)
     return folder
 
 
@@ -583,11 +592,12 @@ def test_hostile_texts_reach_the_table_as_they_are(opened):
 @pytest.fixture
 def demo(monkeypatch, tmp_path_factory):
     """The demo, with a workspace of its own; a path that is not shipped is not waited for."""
-    from pages import _view
+    from pages import _neighbors, _region, _view
 
     monkeypatch.delenv("GTP_STORE", raising=False)
     monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path_factory.getbasetemp() / "demo-work"))
-    monkeypatch.setattr(_view, "_SMALL_POOL", 0)
+    for page in (_view, _neighbors, _region):
+        monkeypatch.setattr(page, "_SMALL_POOL", 0)
     return open_page
 
 
