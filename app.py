@@ -45,10 +45,12 @@ navigation = st.navigation(
     {
         "Decide": [PAGES["overview"], PAGES["budget_lab"]],
         "Inspect": [
-            PAGES[name] for name in ("samples", "why", "compare", "map", "duplicates", "coverage", "home")
+            PAGES[name]
+            for name in ("samples", "why", "compare", "map", "duplicates", "coverage", "home")
         ],
         "Act": [PAGES["export"], PAGES["activity"]],
-    }
+    },
+    expanded=True,
 )
 _start.enter(PAGES)
 _start.show(navigation, QUESTIONS[navigation.title])

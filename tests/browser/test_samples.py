@@ -206,13 +206,3 @@ def test_the_ids_leave_as_a_file(visit, core, found, tmp_path):
     table = pl.read_csv(tmp_path / "ids.csv")
     assert table["verdict"].unique().to_list() == ["chosen"]
     assert table["sample_id"].to_list() == found.sample_ids()[: table.height]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize(
-    ("path", "heading"), [("/samples", HEADING), ("/activity", "Who changed what?")]
-)
-def test_it_renders_in_light_and_in_dark(visit, path, heading, scheme):
-    visitor = visit(path, color_scheme=scheme)
-    expect(visitor.page.get_by_role("heading", level=1)).to_have_text(heading)
-    expect(visitor.page.get_by_test_id("stDataFrame").first).to_be_visible(timeout=PATIENCE)
