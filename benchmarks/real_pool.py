@@ -14,7 +14,8 @@ each kept in --work and skipped when it is there, so that a stopped trial goes o
 4. cells: for each way to choose, task and budget one file: held-out match and ceiling as in
    `benchmarks.quality`, and how many of the chosen are from the task's counterpart sources.
 
-Last come the tables: reliability of every task, match / ceiling, precision. The ways are computed
+Test examples, where there are any, are left in `tests/` of --work for the command `verify`. Last
+come the tables: reliability of every task, match / ceiling, precision. The ways are computed
 from the cheapest to the dearest, over all tasks; --report prints what is there.
 """
 
@@ -139,13 +140,14 @@ def _saying(said: list[str]) -> Any:
 
 
 def laid_out(options: argparse.Namespace, samples: Rows) -> None:
-    """Write the samples and the validation examples as `collect` reads them."""
+    """Write samples, validation examples and test examples as `collect` and `verify` read them."""
     from gtp_core.collect.model import load_tokenizer
 
     tokenizer, most = load_tokenizer(options.work / "model"), options.max_tokens // 2
-    for task in sorted(options.tasks.glob("*/validation.jsonl")):
-        rows = [_pair(tokenizer, row, most) for row in read_lines(task)]
-        write_lines(options.work / "tasks" / f"{task.parent.name}.jsonl", rows)
+    for kind, folder in (("validation", "tasks"), ("test", "tests")):
+        for task in sorted(options.tasks.glob(f"*/{kind}.jsonl")):
+            rows = [_pair(tokenizer, row, most) for row in read_lines(task)]
+            write_lines(options.work / folder / f"{task.parent.name}.jsonl", rows)
     rows = [_pair(tokenizer, row, most) for row in samples]
     write_lines(options.work / "pool.jsonl", rows)
 
