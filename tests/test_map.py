@@ -132,7 +132,7 @@ def test_topics_are_the_groups_that_were_planted_the_largest_first():
 def test_topics_are_named_by_words_of_their_own(own_catalog):
     topic = np.arange(60) % 2
     names = topic_words(own_catalog, topic)
-    assert len(names) == 2
+    assert len(set(names)) == 2
     assert all("wieviel" in name or "ist" in name for name in names)
     assert topic_words(own_catalog, np.full(60, -1)) == []
 

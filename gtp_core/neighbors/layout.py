@@ -19,7 +19,7 @@ from gtp_core.neighbors.topics import find_topics, topic_words
 from gtp_core.store import Progress, write_json
 from gtp_core.trajectories import Trajectories, open_task, open_trajectories
 
-MAP_VERSION = 2
+MAP_VERSION = 3
 WHOLE, TEXT = "trajectory", "text"
 MAP_WORD = {WHOLE: "trajectories", TEXT: "texts"}
 """What maps are called where their source is no checkpoint's name."""

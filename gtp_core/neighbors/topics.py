@@ -93,4 +93,8 @@ def topic_words(catalog: Catalog, label: np.ndarray, seed: int = 0) -> list[str]
     best = scored.group_by("topic", maintain_order=True).head(_NAMED_BY)
     named = best.group_by("topic").agg(pl.col("text").str.join(", "))
     names = dict(named.iter_rows())
-    return [names.get(topic, f"topic {topic + 1}") for topic in range(len(drawn))]
+    found: list[str] = []
+    for topic in range(len(drawn)):
+        name = names.get(topic, "topic")
+        found.append(name if name not in found else f"{name} ({topic + 1})")
+    return found
