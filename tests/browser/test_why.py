@@ -106,6 +106,9 @@ def test_a_link_shows_someone_else_the_same_sample(visit, core):
     first, second = (ids[int(row)] for row in known.selection.support[:2])
     visitor = visit(f"/why?budget={BUDGET}&id={first}")
     says(visitor, because(known, case(core, known, first)))
+    # The key is heard once the button it belongs to is drawn.
+    expect(visitor.page.get_by_role("button", name="Next")).to_be_visible(timeout=PATIENCE)
+    visitor.settle()
     visitor.page.keyboard.press("j")
     says(visitor, because(known, case(core, known, second)))
     expect(visitor.page).to_have_url(re.compile(rf"id={second}\b"), timeout=PATIENCE)
