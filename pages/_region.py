@@ -11,7 +11,7 @@ from gtp_core.neighbors import (
     columns,
     corners_of,
     inside,
-    link_to_tag,
+    link_by,
     place_examples,
     read_region,
     region_counts,
@@ -157,7 +157,7 @@ def topic_link(view: View, found: Map, shares: Any) -> None:
     """Tag a topic, and see its samples in the table."""
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     names = [str(name) for name in shares["topic"]]
-    topic = left.selectbox("Look into a topic", names, key="topic")
+    topic = left.selectbox("Look into a topic", names, key="cover-topic")
     rows = rows_of_topic(found, names.index(str(topic)))
     name = f"topic: {topic}"
     if right.button("Tag its samples", icon=":material/label:", key="tag-topic"):
@@ -168,8 +168,43 @@ def topic_link(view: View, found: Map, shares: Any) -> None:
         st.session_state["_pages"]["samples"],
         label="Samples with this topic's tag",
         icon=":material/filter_alt:",
-        query_params={"f": link_to_tag(name)},
+        query_params={"f": link_by("tag", name)},
     )
+
+
+def source_link(met: Any) -> None:
+    """See a source's samples in the table."""
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
+    names = list(dict.fromkeys(str(name) for name in met["source"]))
+    source = left.selectbox("Look into a source", names, key="cover-source")
+    right.page_link(
+        st.session_state["_pages"]["samples"],
+        label="Its samples",
+        icon=":material/filter_alt:",
+        query_params={"f": link_by("source", str(source))},
+    )
+
+
+def examples_table(table: Any) -> None:
+    """Validation examples, worst served first; a picked one leads to what is like it."""
+    event = st.dataframe(
+        table.to_arrow(),
+        hide_index=True,
+        height=240,
+        key="served-examples",
+        on_select="rerun",
+        selection_mode="single-row",
+    )
+    rows = [row for row in event.selection.rows if row < table.height] or [0]
+    if not table.is_empty():
+        picked = table.row(rows[0], named=True)
+        st.page_link(
+            st.session_state["_pages"]["samples"],
+            label=f"Samples most like {_frame.plain(picked['best_sample'])}, which is most like "
+            f"{_frame.plain(picked['example_id'])}",
+            icon=":material/filter_alt:",
+            query_params={"f": link_by("near", picked["best_sample"])},
+        )
 
 
 def _actions(view: View, rows: Any) -> None:
@@ -189,5 +224,5 @@ def _actions(view: View, rows: Any) -> None:
         st.session_state["_pages"]["samples"],
         label="Samples with this tag",
         icon=":material/filter_alt:",
-        query_params={"f": link_to_tag(name)},
+        query_params={"f": link_by("tag", name)},
     )

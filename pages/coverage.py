@@ -33,9 +33,9 @@ with right:
     _frame.show(lengths_figure(length_shares(view.catalog, supports), view.theme), "lengths-chosen")
 st.caption(
     "Worst served first. `best_sample` is the sample of the pool most like the example; where even "
-    "that is weak, the pool has nothing to offer and more data is the remedy."
+    "that is weak, the pool has nothing to offer and more data is the remedy. Pick a row to go on."
 )
-_frame.table(table, "served-table", height=240)
+_region.examples_table(table)
 
 found = _region.ready(view.catalog, "trajectory")
 chosen = _frame.choice("Coverage of", list(supports), "covers")
@@ -44,3 +44,4 @@ _frame.show(topics_figure(shares, view.theme, selection=chosen), "topics")
 met = source_topics(view.catalog, found.topic, found.names, supports[chosen])
 _frame.show(source_topics_figure(met, view.theme), "source-topics")
 _region.topic_link(view, found, shares)
+_region.source_link(met)

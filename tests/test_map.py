@@ -16,7 +16,7 @@ from gtp_core.neighbors import (
     corners_of,
     density,
     inside,
-    link_to_tag,
+    link_by,
     map_sources,
     panels_of,
     place_examples,
@@ -282,4 +282,4 @@ def test_one_panel_has_four_classes_and_a_region_is_drawn():
 
 
 def test_a_tag_is_a_filter_that_a_link_carries():
-    assert link_to_tag("a b&c") == "t=a+b%26c"
+    assert link_by("tag", "a b&c") == "t=a+b%26c"

@@ -208,9 +208,9 @@ def link_to(sample_ids: Sequence[str]) -> str:
     return spell_filters([Filter("where", f"sample_id IN ({', '.join(quoted)})")])
 
 
-def link_to_tag(tag: str) -> str:
-    """The samples with a tag, as a filter that a link to the table of samples carries."""
-    return spell_filters([Filter("tag", tag)])
+def link_by(kind: str, value: str) -> str:
+    """One filter, such as a tag or a source, as a link to the table of samples carries it."""
+    return spell_filters([Filter(kind, value)])
 
 
 def word_diff(one: str, other: str, *, most: int = 4000) -> list[tuple[str, str]]:
