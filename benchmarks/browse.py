@@ -22,6 +22,7 @@ import polars as pl
 
 from gtp_core import GTPError, Store, open_catalog, open_store, pose, select
 from gtp_core.catalog import ORDERS, Catalog, Current, Filter
+from gtp_core.catalog.edits import LOG
 from gtp_core.report import current_table, nearest_gradients, text_index
 from gtp_core.store import Checkpoint, StoreWriter
 
@@ -195,6 +196,7 @@ def main() -> None:
     workspace.mkdir(parents=True, exist_ok=True)
     store = open_store(folder) if folder.exists() else build(folder, options.samples)
     catalog = open_catalog(store, workspace=workspace)
+    (catalog.workspace / LOG).unlink(missing_ok=True)  # of an earlier measurement
     problem = pose(catalog, "task")
     selection = select(problem, BUDGET)
     print(f"| {store.n_samples:,} samples, in ms | wall clock | processor |\n|---|---|---|")

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from gtp_core.errors import CatalogError
@@ -119,7 +120,11 @@ def _append_line(path: Path, edit: Edit) -> int:
 
 def read_edits(workspace: Path) -> list[Edit]:
     """The edit log. A last line that a kill cut short is ignored, as if never written."""
-    return list(_edit_lines(workspace / LOG))
+    path = workspace / LOG
+    if not path.exists():
+        return []
+    known = path.stat()
+    return list(_edits_in(path, known.st_size, known.st_mtime_ns))
 
 
 def active_edits(edits: Sequence[Edit]) -> list[Edit]:
@@ -158,9 +163,13 @@ def last_of(edits: Sequence[Edit], who: str) -> Edit | None:
     return next((edit for edit in reversed(edits) if edit.who == who), None)
 
 
+@lru_cache(maxsize=4)
+def _edits_in(path: Path, size: int, changed: int) -> tuple[Edit, ...]:
+    """The edits of a log, kept until it changes: an edit of 150,000 samples takes 0.1 s to read."""
+    return tuple(_edit_lines(path))
+
+
 def _edit_lines(path: Path) -> Iterator[Edit]:
-    if not path.exists():
-        return
     # Split at newlines only: `splitlines` also breaks a line at U+2028 inside a tag or an id.
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         try:
