@@ -4,6 +4,8 @@ from typing import Any
 
 import streamlit as st
 
+from gtp_core.figures import Picture
+from gtp_core.figures.duplicates import threshold_figure
 from gtp_core.neighbors import (
     RULES,
     Decision,
@@ -13,7 +15,9 @@ from gtp_core.neighbors import (
     guarantee,
     link_to,
     members,
+    score_histogram,
     selection_scores,
+    threshold_curve,
 )
 from pages import _address, _edits, _frame, _neighbors
 from pages._view import View, key_of
@@ -90,6 +94,19 @@ def _decision(
     return duplicates(_view.catalog, _known, dict(asked), scores, rule=rule, chains=chains)
 
 
+def threshold_picture(view: View, known: Neighbors, basis: str, threshold: float) -> Picture:
+    """What a threshold on one basis would mean, beside others."""
+    curve, histogram = _curve(known, basis, str(known.folder))
+    measure = "cosine of trajectories" if basis == "gradient" else "Jaccard similarity"
+    return threshold_figure(curve, histogram, view.theme, threshold=threshold, measure=measure)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _curve(_known: Neighbors, basis: str, folder: str) -> tuple[Any, Any]:
+    likeness = _known.likenesses[basis]
+    return threshold_curve(likeness), score_histogram(likeness)
+
+
 def headline(decision: Decision, table: Any) -> None:
     """How many go, that each has its keeper, and twins of text and gradient crossed."""
     good, gone = guarantee(decision)
@@ -149,14 +166,18 @@ def _group(view: View, decision: Decision, basis: str, row: dict[str, Any]) -> N
         )
     _frame.table(found.drop("row"), "members", height=220)
     ids = [str(name) for name in found["sample_id"]]
+    lines = {str(line["sample_id"]): line for line in found.to_dicts()}
     left, right = st.columns([2, 3])
-    picked = left.selectbox("A member beside the first", ids[1:], key=f"member-{basis}")
+    label = "A member beside the one that stands for it"
+    picked = str(left.selectbox(label, ids[1:], key=f"member-{basis}"))
+    stands = lines[picked]["kept"]
+    beside = str(stands) if stands in lines else ids[0]
     keep, apart, split = left.columns(3)
     if keep.button("Make keeper", key="make-keeper", help="It stays, whatever the rule says."):
-        _edits.make(view.catalog, "keeper", [str(picked)])
+        _edits.make(view.catalog, "keeper", [picked])
         st.rerun()
     if apart.button("No duplicate", key="no-duplicate", help="Neither stands for the other."):
-        _edits.make(view.catalog, "split", [str(picked)], ids[0])
+        _edits.make(view.catalog, "split", [picked], beside)
         st.rerun()
     if split.button("Split group", key="split-group", help="Until all members are alike."):
         _edits.make(view.catalog, "split", [ids[0]])
@@ -167,9 +188,9 @@ def _group(view: View, decision: Decision, basis: str, row: dict[str, Any]) -> N
         icon=":material/filter_alt:",
         query_params={"f": link_to(ids)},
     )
-    texts = {
-        line["sample_id"]: f"{line['prompt']}\n{line['completion']}" for line in found.to_dicts()
-    }
-    right.caption("What differs, word by word: - only the first has it, + only the other.")
-    lines = diff_lines(texts[ids[0]], texts[str(picked)])
-    right.code(lines, language="diff", wrap_lines=True, height=220)
+    one, other = (f"{lines[x]['prompt']}\n{lines[x]['completion']}" for x in (beside, picked))
+    right.caption(
+        f"What differs, word by word: - only {_frame.plain(beside)} has it, "
+        f"+ only {_frame.plain(picked)}."
+    )
+    right.code(diff_lines(one, other), language="diff", wrap_lines=True, height=220)

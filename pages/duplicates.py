@@ -3,7 +3,7 @@
 import streamlit as st
 
 from gtp_core.export import ledger_bytes
-from gtp_core.figures.duplicates import sizes_figure, threshold_figure, use_figure
+from gtp_core.figures.duplicates import sizes_figure, use_figure
 from gtp_core.neighbors import (
     BASES,
     cluster_use,
@@ -13,10 +13,8 @@ from gtp_core.neighbors import (
     pair_texts,
     pairs_near,
     save_clusters,
-    score_histogram,
     shown_groups,
     size_table,
-    threshold_curve,
     use_along,
     use_sentence,
 )
@@ -45,17 +43,8 @@ with left:
     if basis == "text":
         st.caption("Exact copies have no threshold: two texts are the same, or they are not.")
     else:
-        likeness = known.likenesses[basis]
-        _frame.show(
-            threshold_figure(
-                threshold_curve(likeness),
-                score_histogram(likeness),
-                view.theme,
-                threshold=groups.threshold,
-                measure="cosine of trajectories" if basis == "gradient" else "Jaccard similarity",
-            ),
-            "threshold",
-        )
+        picture = _groups.threshold_picture(view, known, basis, groups.threshold)
+        _frame.show(picture, "threshold")
 with right:
     _frame.show(sizes_figure(size_table(groups), view.theme), "sizes")
 
