@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import polars as pl
@@ -239,9 +240,12 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
         (folder / "one").write_text("1")
         raise OSError("the disk is full")
 
+    for name, age in ((".old.1.tmp", 7200), (".new.2.tmp", 60)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
     with pytest.raises(OSError, match="full"):
         put(tmp_path / "kept", half)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [".new.2.tmp"]
 
 
 def test_a_cancelled_build_leaves_nothing(own_catalog):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from gtp_core.trajectories import open_trajectories
 VERSION = 1
 MANIFEST = "manifest.json"
 GEOMETRIES = ("kept", "removed")
+_STALE = 3600.0  # seconds after which an unfinished folder is nobody's
 _SHARES = {"sketch": 20, "graph": 50, "pairs": 20, "texts": 10}
 """How the stages share the progress bar, in percent: as measured on 270,679 x 4 x 8,192."""
 
@@ -106,9 +108,13 @@ def prepare_neighbors(
 def put(folder: Path, write: Callable[[Path], None]) -> None:
     """Have `write` fill a folder beside this one, then rename it into place; the manifest last.
 
-    What lies there already, damaged or made by someone else meanwhile, is replaced.
+    What lies there already, damaged or made by someone else meanwhile, is replaced. What a kill
+    left unfinished an hour ago or more is taken away.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(".*.tmp"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            shutil.rmtree(left, ignore_errors=True)
     staging = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     staging.mkdir()
     try:
