@@ -5,17 +5,13 @@ from gtp_core.neighbors.duplicates import (
     cluster_use,
     counted,
     crossing,
-    diff_lines,
     duplicates,
     guarantee,
-    link_by,
-    link_to,
     members,
     pair_texts,
     shown_groups,
     use_along,
     use_sentence,
-    word_diff,
 )
 from gtp_core.neighbors.graph import Graph
 from gtp_core.neighbors.groups import (
@@ -61,6 +57,7 @@ from gtp_core.neighbors.region import (
     special,
     spell_region,
 )
+from gtp_core.neighbors.words import diff_lines, link_by, link_to, word_diff
 
 __all__ = [
     "BASES",

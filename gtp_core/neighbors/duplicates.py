@@ -1,13 +1,11 @@
-"""What the Duplicates page and the command ask: counts, groups with their texts, diffs, use."""
+"""What the Duplicates page and the command ask: counts, groups with their texts, use."""
 
-import difflib
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
-from gtp_core.catalog import Catalog, Filter, spell_filters
+from gtp_core.catalog import Catalog
 from gtp_core.errors import CatalogError
 from gtp_core.neighbors.groups import Groups, Splits, group, group_table, read_splits
 from gtp_core.neighbors.keepers import BASES, Decision, decide, preferred
@@ -18,9 +16,6 @@ from gtp_core.trajectories import open_trajectories
 
 THRESHOLDS = {"text": 1.0, "near-text": 0.8, "gradient": 0.95}
 """From which similarity samples are duplicates, unless the curator says otherwise."""
-
-_LONGEST = 1900  # characters of a filter that a link carries, less those around the ids
-_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 def duplicates(
@@ -195,55 +190,6 @@ def _similarities(
     if basis == "text":
         return [float(text == whole[0]) for text in whole]
     return [shingle_likeness(whole[0], text) for text in whole]
-
-
-def link_to(sample_ids: Sequence[str]) -> str:
-    """Samples as a filter that a link to the table of samples carries; as many as it can."""
-    quoted: list[str] = []
-    for name in sample_ids:
-        quoted.append("'" + name.replace("'", "''") + "'")
-        if sum(map(len, quoted)) + 2 * len(quoted) > _LONGEST:
-            quoted.pop()
-            break
-    return spell_filters([Filter("where", f"sample_id IN ({', '.join(quoted)})")])
-
-
-def link_by(kind: str, value: str) -> str:
-    """One filter, such as a tag or a source, as a link to the table of samples carries it."""
-    return spell_filters([Filter(kind, value)])
-
-
-def word_diff(one: str, other: str, *, most: int = 4000) -> list[tuple[str, str]]:
-    """What must change of one text to get another, word by word: (sign, text).
-
-    The sign is ` ` for what both have, `-` for what only the first has, `+` for the second. Texts
-    are compared up to `most` characters.
-
-    Example:
-        >>> word_diff("add 3 and 4", "add 3 and 5")
-        [(' ', 'add 3 and '), ('-', '4'), ('+', '5')]
-    """
-    a, b = _WORDS.findall(one[:most]), _WORDS.findall(other[:most])
-    found: list[tuple[str, str]] = []
-    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
-    for tag, i, j, k, m in matcher.get_opcodes():
-        if tag == "equal":
-            found.append((" ", "".join(a[i:j])))
-            continue
-        found += [("-", "".join(a[i:j]))] if j > i else []
-        found += [("+", "".join(b[k:m]))] if m > k else []
-    return found
-
-
-def diff_lines(one: str, other: str) -> str:
-    """`word_diff` as lines, each beginning with its sign."""
-    lines = [
-        f"{sign} {line}"
-        for sign, text in word_diff(one, other)
-        for line in text.split("\n")
-        if line.strip()
-    ]
-    return "\n".join(lines) or "(no words)"
 
 
 def pair_texts(catalog: Catalog, pairs: pl.DataFrame) -> pl.DataFrame:
