@@ -14,9 +14,10 @@ each kept in --work and skipped when it is there, so that a stopped trial goes o
 4. cells: for each way to choose, task and budget one file: held-out match and ceiling as in
    `benchmarks.quality`, and how many of the chosen are from the task's counterpart sources.
 
-Test examples, where there are any, are left in `tests/` of --work for the command `verify`. Last
-come the tables: reliability of every task, match / ceiling, precision. The ways are computed
-from the cheapest to the dearest, over all tasks; --report prints what is there.
+Test examples, where there are any, are left in `tests/` of --work for the command `verify`, but for
+those whose shortened prompt is a validation example's. Last come the tables: reliability of every
+task, match / ceiling, precision. The ways are computed from the cheapest to the dearest, over all
+tasks; --report prints what is there.
 """
 
 import argparse
@@ -144,10 +145,14 @@ def laid_out(options: argparse.Namespace, samples: Rows) -> None:
     from gtp_core.collect.model import load_tokenizer
 
     tokenizer, most = load_tokenizer(options.work / "model"), options.max_tokens // 2
-    for kind, folder in (("validation", "tasks"), ("test", "tests")):
-        for task in sorted(options.tasks.glob(f"*/{kind}.jsonl")):
-            rows = [_pair(tokenizer, row, most) for row in read_lines(task)]
-            write_lines(options.work / folder / f"{task.parent.name}.jsonl", rows)
+    for path in sorted(options.tasks.glob("*/validation.jsonl")):
+        task, test = path.parent.name, path.with_name("test.jsonl")
+        examples = [_pair(tokenizer, row, most) for row in read_lines(path)]
+        write_lines(options.work / "tasks" / f"{task}.jsonl", examples)
+        known = {example["prompt"].casefold() for example in examples}
+        asked = [_pair(tokenizer, row, most) for row in read_lines(test)] if test.is_file() else []
+        apart = [row for row in asked if row["prompt"].casefold() not in known]
+        write_lines(options.work / "tests" / f"{task}.jsonl", apart)
     rows = [_pair(tokenizer, row, most) for row in samples]
     write_lines(options.work / "pool.jsonl", rows)
 

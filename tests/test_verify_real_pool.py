@@ -56,3 +56,20 @@ def test_parts_that_are_there_are_not_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(real_pool, "collected", made.append)
     assert list(real_pool.steps(given(tmp_path, work=work))) == ["store"]
     assert len(made) == 1
+
+
+def test_tests_are_apart_from_validation_however_short(tmp_path):
+    tokenizer = train_tokenizer(["one two three four five 12345"], vocabulary=300)
+    (tmp_path / "work" / "model").mkdir(parents=True)
+    tokenizer.save_pretrained(tmp_path / "work" / "model")
+    seen = [{"id": "v", "prompt": "one two three four", "completion": "5", "subset": "s"}]
+    rows = [{**seen[0], "id": "a", "prompt": "five two three four"}]
+    rows += [{**seen[0], "id": "b", "prompt": "one two three five"}]
+    write_lines(tmp_path / "tasks" / "t" / "validation.jsonl", seen)
+    write_lines(tmp_path / "tasks" / "t" / "test.jsonl", rows)
+    found = given(tmp_path, work=tmp_path / "work", tasks=tmp_path / "tasks", max_tokens=4)
+    real_pool.laid_out(found, rows)
+    kept = real_pool.read_lines(tmp_path / "work" / "tests" / "t.jsonl")
+    assert len(real_pool.read_lines(tmp_path / "work" / "tasks" / "t.jsonl")[0]["prompt"]) < 18
+    assert [row["id"] for row in kept] == ["b"]
+    assert [row["subtask"] for row in kept] == ["s"]
