@@ -182,11 +182,12 @@ def _group(view: View, decision: Decision, basis: str, row: dict[str, Any]) -> N
     if split.button("Split group", key="split-group", help="Until all members are alike."):
         _edits.make(view.catalog, "split", [ids[0]])
         st.rerun()
+    link, count = link_to(ids)
     left.page_link(
         st.session_state["_pages"]["samples"],
-        label="These in the table of samples",
+        label=f"{count:,} of its {row['size']:,} members in the table of samples",
         icon=":material/filter_alt:",
-        query_params={"f": link_to(ids)},
+        query_params={"f": link},
     )
     one, other = (f"{lines[x]['prompt']}\n{lines[x]['completion']}" for x in (beside, picked))
     right.caption(

@@ -12,6 +12,7 @@ from gtp_core.neighbors import (
     corners_of,
     inside,
     link_by,
+    link_to,
     place_examples,
     read_region,
     region_counts,
@@ -220,9 +221,11 @@ def _actions(view: View, rows: Any) -> None:
     if ban.button("Ban all", icon=":material/block:", key="region-ban"):
         _edits.make(view.catalog, "ban", ids)
         st.rerun()
+    link, count = link_to(ids)
+    fits = count == len(ids)  # else a tag stands for more than a link carries
     st.page_link(
         st.session_state["_pages"]["samples"],
-        label="Samples with this tag",
+        label="These in the table of samples" if fits else "Samples with this tag",
         icon=":material/filter_alt:",
-        query_params={"f": link_by("tag", name)},
+        query_params={"f": link if fits else link_by("tag", name)},
     )

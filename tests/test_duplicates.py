@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtp_core.atoms import pose
-from gtp_core.catalog import Edit, open_catalog
+from gtp_core.catalog import Edit, open_catalog, read_filters
 from gtp_core.cli import main
 from gtp_core.errors import CatalogError
 from gtp_core.figures.duplicates import sizes_figure, threshold_figure, use_figure
@@ -358,8 +358,14 @@ def test_figures_draw_what_the_tables_say():
 
 
 def test_a_link_holds_as_many_ids_as_it_can():
-    assert "o%27%27x" in link_to(["o'x"])
-    assert len(link_to([f"sample-{i:06d}" for i in range(5000)])) < 4000
+    link, count = link_to(["o'x"])
+    assert "o%27%27x" in link
+    assert count == 1
+    link, count = link_to([f"sample-{i:06d}" for i in range(5000)])
+    assert len(link) < 4000
+    assert 50 < count < 5000
+    (one,) = read_filters(link)
+    assert one.value.count("sample-") == count
 
 
 def test_the_command_saves_and_says_what_goes(own_catalog, capsys, tmp_path):

@@ -10,15 +10,16 @@ _LONGEST = 1900  # characters of a filter that a link carries, less those around
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
-def link_to(sample_ids: Sequence[str]) -> str:
-    """Samples as a filter that a link to the table of samples carries; as many as it can."""
+def link_to(sample_ids: Sequence[str]) -> tuple[str, int]:
+    """Samples as a filter that a link to the table of samples carries, and how many it can."""
     quoted: list[str] = []
     for name in sample_ids:
         quoted.append("'" + name.replace("'", "''") + "'")
         if sum(map(len, quoted)) + 2 * len(quoted) > _LONGEST:
             quoted.pop()
             break
-    return spell_filters([Filter("where", f"sample_id IN ({', '.join(quoted)})")])
+    link = spell_filters([Filter("where", f"sample_id IN ({', '.join(quoted)})")])
+    return link, len(quoted)
 
 
 def link_by(kind: str, value: str) -> str:
