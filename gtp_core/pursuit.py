@@ -38,11 +38,12 @@ _CHEAP_PASS = 2e9  # numbers in all atoms
 _ROUGH = 1e-3  # gradient left in an estimate that only says which atoms to keep
 _FAIR = 1e-4  # and in one that a round is judged by; the last is exact
 _FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
-_FEWEST_ROWS = 4  # and where estimates take longer than a pass, not fewer than a quarter of it
+_FEWEST_ROWS = 8  # and where estimates take longer than a pass, at first not fewer than 1/8 of it
 _ROUNDS_OF_ROWS = 2  # after a pass there, because the next pass lowers the objective by far more
 _MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept instead
-_MOST_SOME = 1.3e12  # the same, where float32 products serve all estimates but the last
-_CHEAP_PRODUCTS = 3e11  # multiplications that take no longer than a pass over a large store
+_MOST_SOME = 4e12  # the same, where rough products serve all estimates but the last
+_MOST_ROUGH = 16_000  # atoms with rough products: 1 GB of float32
+_CHEAP_PRODUCTS = 4.8e11  # multiplications that take no longer than a pass over a large store
 _MOST_BYTES = 3 << 30  # of rows kept
 
 
@@ -208,7 +209,7 @@ class _Hunt:
         self.scale = float(np.linalg.norm(target))
         few = (_REACH * budget) ** 2 * atoms.dim <= _MOST_WORK
         few &= _REACH * budget <= MOST_PRODUCTS
-        some = int((_MOST_SOME / atoms.dim) ** 0.5)
+        some = min(int((_MOST_SOME / atoms.dim) ** 0.5), _MOST_ROUGH)
         middling = not few and 2 * budget <= some
         kind = ProductsKept if few else RowsAndProducts if middling else RowsKept
         self._working: Working = kind(atoms, target, ridge)
@@ -240,8 +241,14 @@ class _Hunt:
         while self._look():
             before = self.best.objective
             yield from islice(iter(self._round, None), self._most_rounds)
-            if self.best.objective > before * (1 - _PASS_PROGRESS):
+            if self.best.objective <= before * (1 - _PASS_PROGRESS):
+                continue
+            if self._most_rounds is None:
                 return
+            # Passes have brought what they can; from here on every round that helps.
+            self._most_rounds, self._fewest = None, max(1, self._budget // _FEWEST)
+            self._reach = self._count = 2 * self._budget
+            yield from iter(self._round, None)
 
     def _grow(self) -> Iterator[Round]:
         """Enter a sixteenth of the budget at a time, each from a pass of its own.
