@@ -245,6 +245,13 @@ def long_working(spread: float):
     return working, matrix[10:].astype(np.float64)
 
 
+@pytest.fixture
+def _int8(monkeypatch):
+    """As on a processor that multiplies int8 fast, whatever this one is."""
+    monkeypatch.setattr("gtp_core.estimate.gram._multiplies_int8", lambda: True)
+
+
+@pytest.mark.usefixtures("_int8")
 def test_products_of_long_atoms_are_those_of_their_rounding_and_near_the_exact_ones():
     working, rows = long_working(0.0)
     step = np.abs(rows).max(axis=1, keepdims=True) / 127
@@ -254,11 +261,19 @@ def test_products_of_long_atoms_are_those_of_their_rounding_and_near_the_exact_o
     assert np.linalg.eigvalsh(working._gram.astype(np.float64))[0] > -1e-5
 
 
+def test_a_processor_without_fast_int8_products_takes_them_in_float32(monkeypatch):
+    monkeypatch.setattr("gtp_core.estimate.gram._multiplies_int8", lambda: False)
+    working, rows = long_working(0.0)
+    assert np.abs(working._gram - rows @ rows.T).max() < 1e-5
+
+
+@pytest.mark.usefixtures("_int8")
 def test_atoms_of_a_few_very_large_numbers_are_not_rounded():
     working, rows = long_working(1.5)
     assert np.abs(working._gram - rows @ rows.T).max() < 1e-5
 
 
+@pytest.mark.usefixtures("_int8")
 def test_an_estimate_on_rounded_products_keeps_the_atoms_that_an_exact_one_keeps():
     working, _ = long_working(0.0)
     everyone = np.arange(790)
