@@ -6,10 +6,8 @@ from pathlib import Path
 
 import conftest
 import pytest
-import streamlit as st
-import streamlit.runtime.scriptrunner.script_runner as script_runner
+import test_app
 from conftest import build_store, write_map
-from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 from test_app import hostile_table
 
@@ -29,26 +27,7 @@ from gtp_core.neighbors import (
 from gtp_core.report import prepare_path
 
 ROOT = Path(gtp_core.__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _nothing_cached():
-    st.cache_data.clear()
-    st.cache_resource.clear()
-    yield
-    st.cache_data.clear()
-    st.cache_resource.clear()
-
-
-@pytest.fixture(autouse=True)
-def _through_the_app(monkeypatch):
-    def run_main(main):
-        PagesManager.uses_pages_directory = False
-        text = Path(main).read_text("utf-8")
-        exec(compile(text, str(main), "exec"), {"__name__": "__main__", "__file__": str(main)})
-
-    monkeypatch.setattr(script_runner, "_mpa_v1", run_main)
-    monkeypatch.syspath_prepend(str(ROOT))
+_nothing_cached, _through_the_app = test_app._nothing_cached, test_app._through_the_app
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from gtp_core.figures.mix import _labels as short_labels
 from gtp_core.figures.theme import (
     SMALL_HEIGHT,
     Picture,
     Theme,
     colour,
     lay_out,
+    short_labels,
     word,
 )
 

@@ -4,8 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from gtp_core.figures.mix import _labels as short_labels
-from gtp_core.figures.theme import SYMBOLS, Picture, Theme, colour, lay_out, word
+from gtp_core.figures.theme import SYMBOLS, Picture, Theme, colour, lay_out, short_labels, word
 from gtp_core.report import Gains, Ranks
 
 _FEW_POINTS = 1000  # drawn as SVG; more take a WebGL context

@@ -14,12 +14,12 @@ from gtp_core.figures.theme import (
     Theme,
     colour,
     lay_out,
+    short_labels,
     word,
 )
 
 _TIMES = (0.25, 0.5, 1, 2, 4)  # marks of the colour scale
 _MOST_SOURCES = 20
-_SHORT = 28
 
 
 def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Picture:
@@ -79,8 +79,8 @@ def source_topics_figure(met: pl.DataFrame, theme: Theme) -> Picture:
     figure = go.Figure(
         go.Heatmap(
             z=grid,
-            x=_short(topics.to_list()),
-            y=_short(sources),
+            x=short_labels(topics.to_list()),
+            y=short_labels(sources),
             colorscale=[[0, colour(theme, "grid")], [1, colour(theme, "gtp")]],
             colorbar={"tickformat": ".0%", "thickness": 12, "title": {"text": "chosen"}},
             hovertemplate="%{y}, %{x}: %{z:.1%} chosen<extra></extra>",
@@ -96,15 +96,6 @@ def source_topics_figure(met: pl.DataFrame, theme: Theme) -> Picture:
     figure.update_yaxes(type="category", autorange="reversed")
     figure.update_layout(hovermode="closest")
     return Picture(figure, f"Share chosen by source and topic. {title}.", table)
-
-
-def _short(names: Sequence[str]) -> list[str]:
-    """Names short enough for an axis and still different from each other."""
-    labels: list[str] = []
-    for name in names:
-        label = word(name if len(name) <= _SHORT else f"{name[: _SHORT - 1]}…")
-        labels.append(label if label not in labels else f"{label} ({len(labels) + 1})")
-    return labels
 
 
 def served_figure(table: pl.DataFrame, theme: Theme, *, names: Sequence[str]) -> Picture:

@@ -1,6 +1,6 @@
 """Figures of what is inside a store or a selection."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from gtp_core.figures.theme import (
     Theme,
     colour,
     lay_out,
+    short_labels,
     word,
 )
 
 _MAX_SOURCES = 12
-_MAX_LABEL = 30  # letters of a source's name on an axis
 _WEAK_BIAS = 0.3
 
 
@@ -62,7 +62,7 @@ def checkpoint_figure(matches: pl.DataFrame, theme: Theme) -> Picture:
     for method in matches["method"].unique(maintain_order=True):
         rows = matches.filter(pl.col("method") == method)
         figure.add_bar(
-            x=_labels(rows["checkpoint"]),
+            x=short_labels(rows["checkpoint"]),
             y=rows["cosine"].to_numpy(),
             name=word(method),
             marker={"color": colour(theme, method)},
@@ -91,7 +91,7 @@ def checkpoint_figure(matches: pl.DataFrame, theme: Theme) -> Picture:
 def source_figure(mix: pl.DataFrame, theme: Theme) -> Picture:
     """Share of each source in the pool and in each selection."""
     shown = mix.head(_MAX_SOURCES).reverse()
-    labels = _labels(shown["source"])
+    labels = short_labels(shown["source"])
     figure = go.Figure()
     for name in [c for c in mix.columns if c not in ("source", "pool")]:
         figure.add_scatter(
@@ -123,15 +123,6 @@ def source_figure(mix: pl.DataFrame, theme: Theme) -> Picture:
     return Picture(figure, f"Share of each source in pool and selections. {title}.", mix)
 
 
-def _labels(names: Iterable[str]) -> list[str]:
-    """Names short enough for an axis, harmless for plotly, and still different from each other."""
-    labels: list[str] = []
-    for name in names:
-        label = word(name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL - 1]}…")
-        labels.append(label if label not in labels else f"{label} ({len(labels) + 1})")
-    return labels
-
-
 def _source_title(mix: pl.DataFrame) -> str:
     if "gtp" not in mix.columns or mix.is_empty():
         return "Share of each source"
@@ -139,7 +130,8 @@ def _source_title(mix: pl.DataFrame) -> str:
         (pl.col("gtp") / pl.max_horizontal("pool", pl.lit(1e-9))).alias("times")
     )
     top = table.sort("times", descending=True).row(0, named=True)
-    return f"GTP takes {_labels([top['source']])[0]} {top['times']:.1f} times its share of the pool"
+    source = short_labels([top["source"]])[0]
+    return f"GTP takes {source} {top['times']:.1f} times its share of the pool"
 
 
 def norm_figure(norms: pl.DataFrame, theme: Theme) -> Picture:

@@ -6,12 +6,14 @@ none relies on red against green. Method names carry a symbol and a word as well
 """
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import plotly.graph_objects as go
 import polars as pl
 
+_MAX_LABEL = 30  # letters of a name on an axis
 Theme = Literal["light", "dark"]
 
 COLOURS = {
@@ -60,6 +62,15 @@ def colour(theme: Theme, name: str) -> str:
 def word(name: str) -> str:
     """A method's name as shown; names of sources and tasks are made harmless for plotly."""
     return WORDS.get(name, html.escape(name, quote=False))
+
+
+def short_labels(names: Iterable[str]) -> list[str]:
+    """Names short enough for an axis, harmless for plotly, and still different from each other."""
+    labels: list[str] = []
+    for name in names:
+        label = word(name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL - 1]}…")
+        labels.append(label if label not in labels else f"{label} ({len(labels) + 1})")
+    return labels
 
 
 def lay_out(

@@ -7,8 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from gtp_core.figures.mix import _labels as short_labels
-from gtp_core.figures.theme import SMALL_HEIGHT, Picture, Theme, colour, lay_out, word
+from gtp_core.figures.theme import SMALL_HEIGHT, Picture, Theme, colour, lay_out, short_labels, word
 
 _HEIGHT = SMALL_HEIGHT + 70
 _MAX_CHECKPOINTS = 24  # bars that still have room for a name
