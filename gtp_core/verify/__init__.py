@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gtp_core.verify.comparing import paired as paired
+    from gtp_core.verify.correlating import correlations as correlations
     from gtp_core.verify.session import Asked as Asked
     from gtp_core.verify.session import verify as verify
     from gtp_core.verify.settings import VerifySettings as VerifySettings
@@ -17,6 +18,7 @@ _HOMES = {
     "Asked": "session",
     "VerifySettings": "settings",
     "as_collected": "settings",
+    "correlations": "correlating",
     "paired": "comparing",
     "verify": "session",
 }
