@@ -24,7 +24,8 @@ def arms(n=12, *, seeds=3, slope=-1.0, noise=0.3, task="one", start=0):
             }
             for i in range(n)
             for _ in range(seeds)
-        ]
+        ],
+        infer_schema_length=None,
     ).with_columns(pl.col("residual_weighted").first().over("arm"))
 
 
