@@ -4,7 +4,7 @@ import contextlib
 import threading
 import uuid
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from gtp_core.catalog.tables import (
     gradients_of,
     run_rows,
 )
+from gtp_core.catalog.trials import trial_files, trial_rows
 from gtp_core.catalog.workspace import (
     clusters_path,
     delete_run,
@@ -65,7 +66,7 @@ class Catalog:
         self.workspace = workspace
         self._lock = threading.Lock()
         self._database = database
-        self._known: tuple[tuple[str, ...], int, int] | None = None
+        self._known: tuple[tuple[str, ...], int, int, tuple[Any, ...]] | None = None
         self._connection = duckdb.connect(":memory:", config={"threads": 2})
         self._finalizer = weakref.finalize(self, self._connection.close)
         try:
@@ -159,7 +160,8 @@ class Catalog:
             log, saved = self.workspace / LOG, clusters_path(self.workspace, self.store.digest)
             size = log.stat().st_size if log.exists() else 0
             written = saved.stat().st_mtime_ns if saved.exists() else 0
-            seen = (tuple(list_runs(self.workspace)), size, written)
+            trained = trial_files(self.workspace)
+            seen = (tuple(list_runs(self.workspace)), size, written, trained)
             if seen == self._known:
                 return
             with self._connection.cursor() as cursor:
@@ -175,6 +177,8 @@ class Catalog:
                 self._register_edits(cursor)
                 if self._known is None or self._known[2] != written:
                     self._register_clusters(cursor, saved)
+                if self._known is None or self._known[3] != trained:
+                    self._register_trials(cursor)
                 cursor.execute("COMMIT")
             self._known = seen
 
@@ -355,7 +359,24 @@ class Catalog:
             tables = cluster_rows(pl.read_parquet(saved, glob=False))
         except (OSError, pl.exceptions.PolarsError):
             tables = {}
-        for name in ("clusters", "dropped"):
+        self._replace(cursor, ("clusters", "dropped"), tables)
+
+    def _register_trials(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        """What `verify` kept; of a file that holds something else than a trial, nothing."""
+        try:
+            tables = trial_rows(self.workspace, self.store.digest)
+        except (TypeError, AttributeError, pl.exceptions.PolarsError):
+            tables = {}
+        self._replace(cursor, ("trials", "trial_curves"), tables)
+
+    def _replace(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        names: Sequence[str],
+        tables: Mapping[str, pl.DataFrame],
+    ) -> None:
+        """Give these tables new rows; those that are not told have none."""
+        for name in names:
             cursor.execute(f"DELETE FROM {name}")
             if name in tables:
                 cursor.register("incoming", tables[name])
@@ -364,12 +385,7 @@ class Catalog:
 
     def _register_edits(self, cursor: duckdb.DuckDBPyConnection) -> None:
         log = read_edits(self.workspace)
-        for name in ("edits", "tags", "marks"):
-            cursor.execute(f"DELETE FROM {name}")
-        for name, rows in edit_rows(log).items() if log else ():
-            cursor.register("incoming", rows)
-            cursor.execute(f"INSERT INTO {name} SELECT * FROM incoming")
-            cursor.unregister("incoming")
+        self._replace(cursor, ("edits", "tags", "marks"), edit_rows(log) if log else {})
 
 
 _FEW = 1000  # ids up to which DuckDB looks for them; above, reading all of them is as fast

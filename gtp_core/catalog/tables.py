@@ -24,6 +24,8 @@ TABLES = {
     "gain",
     "clusters": "duplicate clusters: basis, cluster, sample_id, keeper",
     "dropped": "duplicates that a keeper stands for: sample_id, keeper, basis, score, rule",
+    "trials": "per trained model of `verify`: arm, run, method, budget, seed, steps, loss, match",
+    "trial_curves": "its test loss along the steps: verification, arm, seed, step, losses",
     "edits": "the log: edit, time, who, what (pin, ban, free, tag, untag, keeper, split or undo), "
     "sample_id, value, undoes; an edit of many samples has a row for each",
     "tags": "tags in force: sample_id, tag",
@@ -41,6 +43,12 @@ EMPTY = {
     " DOUBLE, proxy DOUBLE, covered DOUBLE, gain DOUBLE",
     "clusters": "basis VARCHAR, cluster BIGINT, sample_id VARCHAR, keeper BOOLEAN",
     "dropped": "sample_id VARCHAR, keeper VARCHAR, basis VARCHAR, score DOUBLE, rule VARCHAR",
+    "trials": "verification VARCHAR, task VARCHAR, arm VARCHAR, run VARCHAR, method VARCHAR, budget"
+    " VARCHAR, seed BIGINT, n_samples BIGINT, steps BIGINT, equal VARCHAR, weighted BOOLEAN,"
+    " n_test BIGINT, test_loss DOUBLE, exact_match DOUBLE, residual_weighted DOUBLE,"
+    " residual_as_trained DOUBLE, held_out_match DOUBLE, seconds DOUBLE",
+    "trial_curves": "verification VARCHAR, arm VARCHAR, seed BIGINT, step BIGINT, train_loss"
+    " DOUBLE, test_loss DOUBLE",
     "edits": "edit BIGINT, time VARCHAR, who VARCHAR, what VARCHAR, sample_id VARCHAR,"
     " value VARCHAR, undoes BIGINT",
     "tags": "sample_id VARCHAR, tag VARCHAR",
