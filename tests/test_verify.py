@@ -31,7 +31,8 @@ from gtp_core.report import given, save
 from gtp_core.verify import Asked, VerifySettings, as_collected, verify
 from gtp_core.verify.comparing import comparisons, paired, sentences
 from gtp_core.verify.examples import final_answer
-from gtp_core.verify.training import marks_of, samples_seen, steps_of, train
+from gtp_core.verify.steps import marks_of, samples_seen, steps_of
+from gtp_core.verify.training import train
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--rank", "2", "--alpha", "4", "--batch-size", "4", "--learning-rate", "3e-2"]

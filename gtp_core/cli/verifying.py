@@ -3,12 +3,16 @@
 import argparse
 import inspect
 import re
-from contextlib import closing
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gtp_core.cli.collecting import RateReport
 from gtp_core.cli.common import Answer, open_store_of, store_argument
 from gtp_core.errors import RunError
 from gtp_core.jobs import as_job
@@ -17,6 +21,7 @@ from gtp_core.verify import VerifySettings
 
 _SETTINGS = {field.name: field.default for field in fields(VerifySettings)}
 _SWITCHES = ("weighted",)
+_QUIET_SECONDS = 30.0
 
 
 def verify_arguments(verb: argparse.ArgumentParser) -> None:
@@ -43,7 +48,10 @@ def verify_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def verify_runs(options: argparse.Namespace) -> Answer:
-    """Fine-tune on each run's samples and compare; or go on with that."""
+    """Fine-tune on each run's samples and compare; or go on with that.
+
+    Ctrl-C, or a cancelled job, ends it between two steps; the trial begun is saved there.
+    """
     # Here and not above: torch takes seconds to load, and the other commands do without.
     from gtp_core.verify import Asked, verify
 
@@ -60,11 +68,56 @@ def verify_runs(options: argparse.Namespace) -> Answer:
     found: dict[str, Any] = {}
 
     def work(progress: Progress) -> None:
-        with closing(open_store_of(options)) as catalog:
-            found.update(verify(catalog, asked, progress))
+        with closing(open_store_of(options)) as catalog, _until_asked(progress) as told:
+            found.update(verify(catalog, asked, told))
 
-    as_job(work, RateReport())
+    as_job(work, _Report())
     return found, _lines(found)
+
+
+@contextmanager
+def _until_asked(progress: Progress) -> Iterator[Progress]:
+    """The progress, which ends the work at its next word once Ctrl-C or a cancel was heard.
+
+    A second Ctrl-C ends it at once, whatever it is at.
+    """
+    asked = threading.Event()
+
+    def heard(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        print("gtp: ending after this step; once more to stop at once.", file=sys.stderr)
+
+    def told(done: int, total: int, what: str) -> None:
+        progress(done, total, what)
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are not heard there
+        yield progress
+        return
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Report:
+    """How far it is, with the time left: on a terminal in place, else a line every 30 s."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        now, live = time.monotonic(), sys.stderr.isatty()
+        if done < total and now - self._said < (0.2 if live else _QUIET_SECONDS):
+            return
+        self._said = now
+        text, end = f"{done:,}/{total:,} {what}", "\n" if done >= total or not live else ""
+        print(f"\r\x1b[2K{text}" if live else text, end=end, file=sys.stderr, flush=True)
 
 
 def _text_of(path: str | None) -> str | None:
@@ -90,7 +143,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         counts = "".join(f" {_count(row[name]):>{width}}" for name, width in _WIDTHS.items())
         measures = "".join(f" {_spread(row, name):>16}" for name in ("test_loss", "exact_match"))
         lines.append(f"{row['arm']:{widest}}{counts}{measures}")
-    return [*lines, *found["sentences"], *found["notes"], f"kept in {found['folder']}"]
+    said = [*found["sentences"], *found["correlation_sentences"], *found["notes"]]
+    return [*lines, *said, f"kept in {found['folder']}"]
 
 
 def _count(value: int | None) -> str:

@@ -2,29 +2,36 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from gtp_core.atoms import pose
+from gtp_core.atoms import Problem, pose, weighted_sums
 from gtp_core.catalog import Catalog
 from gtp_core.collect.encode import Encoded
 from gtp_core.collect.pool import content_of
 from gtp_core.collect.template import Template
 from gtp_core.errors import RunError
-from gtp_core.methods import Settings, select
-
-FULL = "full"
+from gtp_core.methods import Settings
+from gtp_core.report import choose, cosine
+from gtp_core.verify.telling import BASE, FULL
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Rows of the pool and how much each counts: weights (n,) of mean one."""
+    """Rows of the pool and how much each counts: weights (n,) of mean one.
+
+    Attributes:
+        judges: what is known of it before training: `residual_weighted`, `residual_as_trained` and
+            `held_out_match`, each a number or None.
+    """
 
     rows: np.ndarray
     weights: np.ndarray
+    judges: Mapping[str, float | None] = field(default_factory=dict)
 
     def digest(self) -> str:
         """SHA-256 of both, so that a trial of another subset is never taken for one of this."""
@@ -38,11 +45,47 @@ class Arm:
 
     Attributes:
         subset: what it is with a seed; chance draws differ from seed to seed.
+        run, budget: of a saved run; empty for chance draws and the whole pool.
+        solved_weighted: whether its run gave its samples different weights.
     """
 
     name: str
     method: str
     subset: Callable[[int], Subset]
+    run: str = ""
+    budget: str = ""
+    solved_weighted: bool = False
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One trial: a seed, the samples and their arm; without both the model is asked as it is."""
+
+    seed: int
+    subset: Subset | None
+    arm: Arm | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its arm."""
+        return self.arm.name if self.arm else BASE
+
+    @property
+    def file(self) -> str:
+        """Its name on disk, without an ending."""
+        return f"{self.name}.seed-{self.seed}" if self.arm else self.name
+
+    @property
+    def digest(self) -> str:
+        """Of the subset, by which a saved trial is known to be this one."""
+        return self.subset.digest() if self.subset else ""
+
+    def told(self) -> dict[str, Any]:
+        """What a reader of the trial wants to know of its arm."""
+        if self.arm is None or self.subset is None:
+            return {"method": BASE, "run": None, "budget": None}
+        named = {"run": self.arm.run or None, "budget": self.arm.budget or None}
+        return {"method": self.arm.method, **named, **self.subset.judges}
 
 
 def arms_of(
@@ -71,14 +114,14 @@ def arms_of(
                 f"run {run_id!r} was made on store {run['store_id']}, this is "
                 f"{catalog.store.store_id}. Select again on this store."
             )
-        subset = _chosen(run_id, tables["selection"], weighted=weighted)
-        arms.append(Arm(run_id, run["method"], _always(subset)))
-        sizes.append(len(subset.rows))
+        arm = _of_run(run_id, run, tables["selection"], weighted=weighted)
+        arms.append(arm)
+        sizes.append(run["n_selected"])
     if random:
-        (task,) = tasks
-        arms += [Arm(f"random-{n}", "random", _draw(catalog, task, n)) for n in sorted({*sizes})]
+        draws = _Draws(catalog, *tasks)
+        arms += [Arm(f"random-{n}", "random", partial(draws.of, n)) for n in sorted({*sizes})]
     if full:
-        arms.append(Arm(FULL, FULL, _always(_equal(np.flatnonzero(catalog.valid())))))
+        arms.append(Arm(FULL, FULL, _always(_whole(catalog, *tasks))))
     return arms
 
 
@@ -105,36 +148,69 @@ def _content(record: str, prompt: str, completion: str) -> dict[str, Any]:
         return {"prompt": prompt, "completion": completion}
 
 
-def _chosen(run_id: str, selection: pl.DataFrame, *, weighted: bool) -> Subset:
+def _of_run(run_id: str, run: Mapping[str, Any], selection: pl.DataFrame, *, weighted: bool) -> Arm:
     selection = selection.sort("row")
     rows, weights = selection["row"].to_numpy(), selection["weight"].to_numpy().astype(np.float64)
     if not len(rows):
         raise RunError(f"run {run_id!r} has no samples to train on. Choose another run.")
-    if not weighted:
-        return _equal(rows)
-    if not weights.sum() > 0:
+    if weighted and not weights.sum() > 0:
         raise RunError(
             f"run {run_id!r} has no positive weight, so a weighted loss is zero. "
             "Train it without --weighted."
         )
-    return Subset(rows, weights / weights.mean())
-
-
-def _equal(rows: np.ndarray) -> Subset:
-    return Subset(rows, np.ones(len(rows)))
+    judges = {name: run[name] for name in ("residual_weighted", "residual_as_trained")}
+    judges["held_out_match"] = (run["held_out"] or {}).get("match")
+    counted = weights / weights.mean() if weighted else np.ones(len(rows))
+    return Arm(
+        run_id,
+        run["method"],
+        _always(Subset(rows, counted, judges)),
+        run=run_id,
+        budget=str(run["budget"]),
+        solved_weighted=not np.allclose(weights, weights[0], rtol=1e-6),
+    )
 
 
 def _always(subset: Subset) -> Callable[[int], Subset]:
     return lambda seed: subset
 
 
-def _draw(catalog: Catalog, task: str, count: int) -> Callable[[int], Subset]:
-    def drawn(seed: int) -> Subset:
-        problem = pose(catalog, task)
-        chosen = select(problem, count, method="random", settings=Settings(seed=seed))
-        return _equal(np.sort(chosen.support))
+class _Draws:
+    """Chance draws of a pool, another for every seed, judged by the task that is tested."""
 
-    return drawn
+    def __init__(self, catalog: Catalog, task: str) -> None:
+        self._catalog, self._task = catalog, task
+
+    @cached_property
+    def _problem(self) -> Problem:
+        return pose(self._catalog, self._task)
+
+    def of(self, count: int, seed: int) -> Subset:
+        """So many samples, ascending."""
+        settings = Settings(seed=seed)
+        chosen, held = choose(self._problem, count, method="random", settings=settings)
+        rows = np.sort(chosen.support)
+        judges = {
+            "residual_weighted": chosen.residual_weighted,
+            "residual_as_trained": chosen.residual_as_trained,
+            "held_out_match": held.match if held else None,
+        }
+        return Subset(rows, np.ones(len(rows)), judges)
+
+
+def _whole(catalog: Catalog, task: str) -> Subset:
+    """Every usable sample, and how its plain sum matches the target: one pass over the atoms."""
+    rows, problem = np.flatnonzero(catalog.valid()), pose(catalog, task)
+    total = weighted_sums(problem.atoms, rows, np.ones((1, len(rows))))[0]
+    along = max(cosine(total, problem.target), 0.0)
+    left = float(np.sqrt(1 - along**2))
+    matches = [cosine(total, rest) for _, rest in problem.parts]
+    judges = {"residual_weighted": left, "residual_as_trained": left}
+    return Subset(
+        rows,
+        np.ones(len(rows)),
+        {**judges, "held_out_match": float(np.mean(matches)) if matches else None},
+    )
 
 
 def prompts_of(catalog: Catalog, subsets: Sequence[Subset]) -> list[str]:

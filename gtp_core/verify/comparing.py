@@ -29,10 +29,24 @@ def paired(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
     n, mean = len(apart), float(apart.mean())
     if n < 2:
         return {"difference": mean, "low": None, "high": None, "n": n, "beyond_noise": None}
-    reach = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2) * apart.std(ddof=1)) / sqrt(n)
+    reach = _reach(apart)
     low, high = mean - reach, mean + reach
     beyond = bool(low > 0 or high < 0)
     return {"difference": mean, "low": low, "high": high, "n": n, "beyond_noise": beyond}
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Ends of the 95 % t interval of a mean; None of fewer than two values (Student 1908)."""
+    if len(values) < 2:
+        return None, None
+    mean, reach = float(np.mean(values)), _reach(np.asarray(values, float))
+    return mean - reach, mean + reach
+
+
+def _reach(values: np.ndarray) -> float:
+    """Half of the t interval of a mean."""
+    n = len(values)
+    return float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2) * values.std(ddof=1)) / sqrt(n)
 
 
 def comparisons(trials: Sequence[Trial], arms: Sequence[str]) -> list[dict[str, Any]]:
@@ -61,7 +75,7 @@ def comparisons(trials: Sequence[Trial], arms: Sequence[str]) -> list[dict[str, 
 
 
 def summary(trials: Sequence[Trial], arms: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each arm: its size and steps, and mean and deviation of every measure."""
+    """A row for each arm: size and steps; mean, deviation and 95 % interval of every measure."""
     rows = []
     for arm in arms:
         mine = [trial for trial in trials if trial["arm"] == arm]
@@ -72,6 +86,7 @@ def summary(trials: Sequence[Trial], arms: Sequence[str]) -> list[dict[str, Any]
             numbers = [float(each.mean()) for each in _by_seed(trials, arm, measure).values()]
             row[measure] = float(np.mean(numbers)) if numbers else None
             row[f"{measure}_sd"] = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+            row[f"{measure}_low"], row[f"{measure}_high"] = mean_interval(numbers)
         rows.append(row)
     return rows
 

@@ -1,6 +1,6 @@
 """Do the numbers a selection is judged by foretell the test loss? Correlations over arms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,23 @@ def correlations(
             row |= _with_interval(name, values, ranked=ranked, draws=draws, seed=seed)
         found.append(row)
     return found
+
+
+def correlation_sentences(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rank correlations in words, each with its interval and whether that holds 0."""
+    return [_sentence(row) for row in found if row["spearman"] is not None]
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    value, low, high = (row[f"spearman{end}"] for end in ("", "_low", "_high"))
+    said = (
+        f"Over {row['n']:,} subsets, rank correlation of test loss with {JUDGES[row['judge']]}: "
+        f"{value:+.2f} (95 % interval {low:+.2f} to {high:+.2f})"
+    )
+    if low <= 0 <= high:
+        return f"{said}, which may be none at all."
+    good = (value < 0) == (row["judge"] == "match")
+    return f"{said}: it {'foretells the loss' if good else 'points the wrong way'}."
 
 
 def _arms(trials: pl.DataFrame, judge: str, within: Sequence[str]) -> pl.DataFrame:

@@ -35,22 +35,6 @@ class TestSet:
     digest: str
 
 
-def files_of(store: Store, tasks: Sequence[str], told: Path | None) -> list[Path]:
-    """The file that was told, or those that lie beside the store as `tests/<task>.jsonl`.
-
-    Raises:
-        TaskError: no file is told and none lies there.
-    """
-    files = [told] if told else [store.folder / "tests" / f"{task}.jsonl" for task in tasks]
-    missing = next((path for path in files if not path.exists()), None)
-    if missing or not files:
-        raise TaskError(
-            f"{missing or 'a file of test examples'} is not there; models are asked examples that "
-            "no selection was made with. Give such a file with --test."
-        )
-    return files
-
-
 def read_test(
     store: Store, tasks: Sequence[str], files: Sequence[Path], *, most: int = 0
 ) -> TestSet:

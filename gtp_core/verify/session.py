@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,25 +10,25 @@ from typing import Any
 
 import polars as pl
 
-from gtp_core.atoms.aims import read_aim
 from gtp_core.catalog import Catalog
+from gtp_core.catalog.trials import FOLDER, PLAN, TRIALS
 from gtp_core.collect.model import model_folder, resolved_dtype
 from gtp_core.collect.plan import model_digest
 from gtp_core.collect.world import World
-from gtp_core.errors import CancelledError, MethodError, RunError
-from gtp_core.store import Progress, Store, to_json, write_json, written_whole
+from gtp_core.errors import CancelledError, RunError
+from gtp_core.store import Progress, to_json, write_json, written_whole
 from gtp_core.store.append import clear_temporaries
-from gtp_core.verify.arms import Subset, arms_of, prompts_of
-from gtp_core.verify.comparing import comparisons, sentences, summary
-from gtp_core.verify.examples import files_of, read_test, seen_in
+from gtp_core.verify.arms import Wanted, arms_of, prompts_of
+from gtp_core.verify.examples import read_test, seen_in
+from gtp_core.verify.pace import ANSWER, ASK, TRAIN, Pace, in_words
+from gtp_core.verify.resuming import Resumable, standing
 from gtp_core.verify.settings import as_collected
+from gtp_core.verify.sources import MODEL, files_of, model_at, tasks_of
+from gtp_core.verify.steps import marks_of, samples_left, steps_of
+from gtp_core.verify.telling import answer, diverged, how_trained
 from gtp_core.verify.trainer import Trainer
-from gtp_core.verify.training import samples_seen, steps_of
 
-FOLDER = "verify"
-BASE = "base"
-MODEL = "model"
-"""Folder in a store in which its model may lie, as the demo's does."""
+PARTS = "parts"
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,10 @@ class Asked:
 def verify(catalog: Catalog, asked: Asked, progress: Progress | None = None) -> dict[str, Any]:
     """Train every arm with every seed, and compare; what is there already is not done again.
 
-    Returns `key`, `folder`, `table` (a row for each arm), `comparisons`, `sentences`, `notes`,
-    `settings`, `cancelled`. Ctrl-C ends it early, and the table is of the trials that are done.
+    Returns `key`, `folder`, `table` (a row for each arm), `comparisons`, `sentences`,
+    `correlations` with their sentences (over all arms that are kept, from five on), `notes`,
+    `settings`, `cancelled`. A KeyboardInterrupt that `progress` raises ends it between two steps:
+    the table is of the trials that are done, and the one begun goes on where it was.
 
     Raises:
         RunError, TaskError, CollectError, MethodError: what was asked cannot be done.
@@ -89,12 +90,13 @@ class Verification:
         first, _ = runs[asked.runs[0]]
         start = int(first["settings"].get("seed", 0))
         self.seeds = list(range(start, start + self.settings.seeds))
-        tasks = [name for name in read_aim(first["task"]) if name in store.task_names]
+        tasks = tasks_of(store, first["task"])
         files = files_of(store, tasks, asked.test)
+        self.files = files
         self.test = read_test(store, tasks, files, most=self.settings.max_test)
         if not self.settings.max_new_tokens:
             self.test = replace(self.test, answers=())
-        self.model = _model_of(store, asked.model)
+        self.model = model_folder(asked.model) if asked.model else model_at(store)
         digest = model_digest(self.model)
         self.is_stores = digest == store.manifest.producer.get("digests", {}).get("model")
         self.is_stores |= self.model == store.folder / MODEL
@@ -117,7 +119,7 @@ class Verification:
         """Do what remains, and write the table."""
         self.folder.mkdir(parents=True, exist_ok=True)
         clear_temporaries(self.folder)
-        write_json(self.folder / "plan.json", {**self.plan, "folder": str(self.model)})
+        write_json(self.folder / PLAN, {**self.plan, **self._facts()})
         cancelled = False
         try:
             self._work(progress)
@@ -126,23 +128,27 @@ class Verification:
         trials = [trial for trial in map(self._saved, self.wanted) if trial]
         if not trials:
             raise CancelledError(
-                "cancelled before any trial was done; nothing was kept. Run it again."
+                "cancelled before any trial was done; the same command goes on where it was. "
+                "Run it again."
             )
         return self._answer(trials, cancelled=cancelled)
 
     # --- what remains -----------------------------------------------------------------------
 
     @cached_property
-    def wanted(self) -> list["Wanted"]:
+    def wanted(self) -> list[Wanted]:
         """Every trial: first the model as it is, then seed by seed all arms."""
-        trained = [Wanted(a.name, s, a.subset(s)) for s in self.seeds for a in self.arms]
-        return [Wanted(BASE, 0, None), *trained]
+        trained = [Wanted(s, a.subset(s), a) for s in self.seeds for a in self.arms]
+        return [Wanted(0, None), *trained]
 
-    def _path(self, wanted: "Wanted") -> Path:
-        seed = f".seed-{wanted.seed}" if wanted.subset else ""
-        return self.folder / "trials" / f"{wanted.arm}{seed}.json"
+    def _path(self, wanted: Wanted) -> Path:
+        return self.folder / TRIALS / f"{wanted.file}.json"
 
-    def _saved(self, wanted: "Wanted") -> dict[str, Any] | None:
+    def _part(self, wanted: Wanted) -> Path:
+        """Where a trial that was cut off stands."""
+        return self.folder / PARTS / f"{wanted.file}.safetensors"
+
+    def _saved(self, wanted: Wanted) -> dict[str, Any] | None:
         """A trial that is done; None where it is missing, damaged or of another subset."""
         try:
             found = json.loads(self._path(wanted).read_text(encoding="utf-8"))
@@ -154,7 +160,9 @@ class Verification:
         todo = [wanted for wanted in self.wanted if self._saved(wanted) is None]
         if not todo:
             return
-        total, done = sum(self._cost(wanted) for wanted in todo), 0
+        costs = [self._cost(wanted) for wanted in todo]
+        pace = Pace({kind: sum(cost[kind] for cost in costs) for kind in (TRAIN, ASK, ANSWER)})
+        total, done = sum(sum(cost.values()) for cost in costs), 0
         trainer = Trainer(
             self.catalog,
             self.model,
@@ -163,53 +171,63 @@ class Verification:
             device=self.device,
             chat_template=self.plan["chat_template"],
         )
-        for at, wanted in enumerate(todo):
-            what = f"samples, {wanted.arm} seed {wanted.seed} ({at + 1} of {len(todo)} trials)"
-            before, start = done, time.perf_counter()
+        for at, (wanted, cost) in enumerate(zip(todo, costs, strict=True)):
+            what = f"samples, {wanted.name} seed {wanted.seed} ({at + 1} of {len(todo)} trials)"
+            before = done
+            pace.begin()
 
-            def tick(count: int, what: str = what) -> None:
+            def did(kind: str, count: int, what: str = what) -> None:
                 nonlocal done
                 done += count
-                progress(min(done, total), total, what)
+                pace.did(kind, count)
+                progress(min(done, total), total, f"{what}, {in_words(pace.left())}")
 
-            found = trainer.trial(wanted.subset, wanted.seed, tick)
-            seconds = round(time.perf_counter() - start, 2)
-            head = {"arm": wanted.arm, "seed": wanted.seed, "subset": wanted.digest}
-            write_json(self._path(wanted), {**head, **found, "seconds": seconds})
-            done = before + self._cost(wanted)
+            self._one(trainer, wanted, did)
+            done = before + sum(cost.values())
 
-    def _cost(self, wanted: "Wanted") -> int:
-        """Samples that a trial trains on or asks."""
+    def _one(self, trainer: Trainer, wanted: Wanted, did: Callable[[str, int], None]) -> None:
+        """A trial from where it stands to its file."""
+        every = self.settings.save_seconds
+        state = Resumable(self._part(wanted), wanted.digest, every=every)
+        found = trainer.trial(wanted.subset, wanted.seed, did, state)
+        head = {"arm": wanted.name, "seed": wanted.seed, "subset": wanted.digest}
+        told = {**head, **wanted.told(), **found, "n_test": len(self.test.records)}
+        write_json(self._path(wanted), {**told, "seconds": round(state.taken(), 2)})
+        state.clear()
+
+    def _cost(self, wanted: Wanted) -> dict[str, int]:
+        """Samples that a trial still trains on, asks and writes answers to."""
         asks = len(self.test.records)
-        answers = len(self.test.answers)
         if wanted.subset is None:
-            return asks + answers
+            return {TRAIN: 0, ASK: asks, ANSWER: len(self.test.answers)}
         n = len(wanted.subset.rows)
-        points = min(self.settings.points, steps_of(n, self.settings))
-        return samples_seen(n, self.settings) + points * asks + answers
+        step = standing(self._part(wanted), wanted.digest)
+        points = sum(mark >= step for mark in marks_of(steps_of(n, self.settings), self.settings))
+        return {
+            TRAIN: samples_left(n, self.settings, step),
+            ASK: points * asks,
+            ANSWER: len(self.test.answers),
+        }
 
     # --- what is said of it -----------------------------------------------------------------
 
     def _answer(self, trials: list[dict[str, Any]], *, cancelled: bool) -> dict[str, Any]:
         names = [arm.name for arm in self.arms]
-        found = comparisons(trials, names)
-        answer = {
+        whole = {
             "key": self.key,
             "folder": str(self.folder),
             "task": self.plan["task"],
             "model": str(self.model),
             "seeds": self.seeds,
             "n_test": len(self.test.records),
-            "table": summary(trials, [BASE, *names]),
-            "comparisons": found,
-            "sentences": sentences(found),
+            **answer(trials, names),
             "notes": self._notes(trials, cancelled=cancelled),
             "cancelled": cancelled,
             "settings": {**self.settings.meaning(), "seeds": self.settings.seeds},
         }
         self._write_tables(trials)
-        write_json(self.folder / "table.json", answer)
-        return answer
+        write_json(self.folder / "table.json", whole)
+        return whole
 
     def _write_tables(self, trials: Sequence[Mapping[str, Any]]) -> None:
         keys = ("arm", "seed", "n_samples", "steps", "test_loss", "exact_match", "seconds")
@@ -221,20 +239,38 @@ class Verification:
             with written_whole(self.folder / f"{name}.parquet") as temporary:
                 pl.DataFrame(table, infer_schema_length=None).write_parquet(temporary)
 
+    def _facts(self) -> dict[str, Any]:
+        """What stands in the plan besides what its key is made of."""
+        return {
+            "folder": str(self.model),
+            "test_files": [str(path) for path in self.files],
+            "n_test": len(self.test.records),
+            "notes": self._remarks(),
+        }
+
     def _notes(self, trials: Sequence[Mapping[str, Any]], *, cancelled: bool) -> list[str]:
-        settings, wanted = self.settings, self.wanted
-        equal = (
-            f"every subset gets {settings.steps:,} steps (equal steps)"
-            if settings.steps
-            else f"every subset is gone through {settings.epochs} times (equal epochs)"
+        how = f"{how_trained(self.settings.meaning())} Every interval is of one comparison alone."
+        notes = [how, *self._remarks(), *diverged(trials)]
+        if cancelled:
+            notes.append(
+                f"Cancelled: {len(trials):,} of {len(self.wanted):,} trials are done and kept; the "
+                "same command goes on."
+            )
+        return notes
+
+    def _remarks(self) -> list[str]:
+        """What is to be said of it whatever comes out."""
+        notes = []
+        dropped = [a.name for a in self.arms if a.solved_weighted and not self.settings.weighted]
+        if dropped:
+            notes.append(
+                f"{', '.join(dropped)}: solved with weights and trained without them, so that the "
+                "residual as trained counts here and not the weighted one."
+            )
+        seen = seen_in(
+            self.test.records,
+            prompts_of(self.catalog, [w.subset for w in self.wanted if w.subset]),
         )
-        loss = "weighted" if settings.weighted else "unweighted"
-        notes = [
-            f"Fine-tuned with LoRA of rank {settings.rank}, {loss} loss; {equal}. Every "
-            "interval is of one comparison alone."
-        ]
-        subsets = [w.subset for w in wanted if w.subset]
-        seen = seen_in(self.test.records, prompts_of(self.catalog, subsets))
         if seen:
             notes.append(
                 f"{seen:,} of {len(self.test.records):,} test examples have the prompt of a sample "
@@ -245,40 +281,4 @@ class Verification:
                 "The store does not say that it was collected with this model, so the selections "
                 "may have been made for another."
             )
-        bad = [f"{t['arm']} with seed {t['seed']}" for t in trials if t["test_loss"] is None]
-        if bad:
-            notes.append(f"Training diverged and is left out: {', '.join(bad)}.")
-        if cancelled:
-            notes.append(
-                f"Cancelled: {len(trials):,} of {len(wanted):,} trials are done and kept; the same "
-                "command goes on."
-            )
         return notes
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One trial: an arm, a seed, and the samples; without a subset the model is asked as it is."""
-
-    arm: str
-    seed: int
-    subset: Subset | None
-
-    @property
-    def digest(self) -> str:
-        """Of the subset, by which a saved trial is known to be this one."""
-        return self.subset.digest() if self.subset else ""
-
-
-def _model_of(store: Store, told: str | None) -> Path:
-    """Folder of the model to fine-tune: the one told, the one in the store, the one it names."""
-    if told:
-        return model_folder(told)
-    named = str(store.manifest.model.get("id", ""))
-    found = next((p for p in (store.folder / MODEL, Path(named)) if named and p.is_dir()), None)
-    if found is None:
-        raise MethodError(
-            f"the store's model {named or 'without a name'!r} is no folder here; wanted the model "
-            "to fine-tune. Give its folder, or its name on the hub, with --model."
-        )
-    return found

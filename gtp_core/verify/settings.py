@@ -8,7 +8,7 @@ from gtp_core.collect.settings import SCHEDULES, TEMPLATES, CollectSettings
 from gtp_core.errors import MethodError
 from gtp_core.store import Store
 
-SPEED_ONLY = ("seeds", "max_batch_tokens", "device", "threads")
+SPEED_ONLY = ("seeds", "max_batch_tokens", "device", "threads", "save_seconds")
 """Settings that leave the meaning of a trial as it is: later ones may have others."""
 
 _SHARED: tuple[str, ...] = ("template", "max_tokens", "dtype", "batch_size", "learning_rate")
@@ -41,6 +41,7 @@ class VerifySettings:
         dtype: of the base model: fp32, bf16, fp16, or auto: bf16 on a GPU, else fp32
         device: cpu, cuda, or auto
         threads: of torch on a CPU; 0 is torch's own choice
+        save_seconds: between two saves of a running trial, from which it goes on; 0: every step
     """
 
     seeds: int = 3
@@ -64,6 +65,7 @@ class VerifySettings:
     dtype: str = "auto"
     device: str = "auto"
     threads: int = 0
+    save_seconds: int = 30
 
     def meaning(self) -> dict[str, Any]:
         """Those that decide what a trial measures."""
@@ -108,6 +110,7 @@ def _check(settings: VerifySettings) -> None:
             )
     least = {"seeds": 1, "epochs": 1, "steps": 0, "batch_size": 1, "rank": 1, "max_tokens": 2}
     least |= {"max_batch_tokens": 1, "max_test": 0, "max_new_tokens": 0, "points": 1, "threads": 0}
+    least |= {"save_seconds": 0}
     for name, lowest in least.items():
         if getattr(settings, name) < lowest:
             raise MethodError(

@@ -1,7 +1,7 @@
 """Fine-tune an adapter on a subset, its samples' losses counted by their weights."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,11 @@ import torch
 from gtp_core.collect.encode import Encoded, batches, mean_losses, pad
 from gtp_core.collect.rows import ADAM_BETA2, ADAM_EPS
 from gtp_core.collect.warmup import WarmupSettings, rate_at, trainable
+from gtp_core.verify.resuming import Resumable
 from gtp_core.verify.settings import VerifySettings
+from gtp_core.verify.steps import marks_of, places_in_order, steps_of
 
 Tick = Callable[[int], None]
-
-
-def steps_of(n_samples: int, settings: VerifySettings) -> int:
-    """Optimizer steps on so many samples: those that are told, or of the epochs."""
-    return settings.steps or settings.epochs * math.ceil(n_samples / settings.batch_size)
-
-
-def marks_of(steps: int, settings: VerifySettings) -> list[int]:
-    """After which steps the test loss is taken, evenly, the last at their end."""
-    points = min(settings.points, steps)
-    return [round(steps * (at + 1) / points) for at in range(points)]
-
-
-def samples_seen(n_samples: int, settings: VerifySettings) -> int:
-    """How many samples, repeated ones each time, training goes through."""
-    per_epoch = math.ceil(n_samples / settings.batch_size)
-    whole, rest = divmod(steps_of(n_samples, settings), per_epoch)
-    sizes = [len(range(at, n_samples, per_epoch)) for at in range(rest)]
-    return whole * n_samples + sum(sizes)
 
 
 def train(
@@ -43,6 +26,7 @@ def train(
     seed: int,
     pad_id: int,
     tick: Tick,
+    state: Resumable | None = None,
 ) -> Iterator[tuple[int, float]]:
     """Train in place; yields step and mean training loss since the last, wherever marks ask.
 
@@ -53,6 +37,7 @@ def train(
     Args:
         weights: (n_samples,), of mean one.
         tick: told after every step how many samples it took.
+        state: where it goes on from, and what is told after every step.
     """
     total = steps_of(len(samples), settings)
     marks = set(marks_of(total, settings))
@@ -65,26 +50,31 @@ def train(
     optimizer = torch.optim.Adam(
         parameters, lr=settings.learning_rate, betas=(0.9, ADAM_BETA2), eps=ADAM_EPS
     )
-    order, losses = _batches(len(samples), settings.batch_size, seed), []
+    order = places_in_order(len(samples), settings.batch_size, seed)
     torch.manual_seed(seed)
-    for step in range(total):
-        places = next(order)
+    state = state or Resumable()
+    state.watch(model, optimizer)
+    begun = state.step
+    if begun in marks:  # cut off while this point was taken, or after it
+        yield begun, float(np.mean(state.losses))
+    for step, places in enumerate(islice(order, begun, total), start=begun):
+        if step in marks:
+            state.losses.clear()
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, total=total, settings=schedule)
-        losses.append(
-            _step(
-                model,
-                optimizer,
-                [samples[i] for i in places],
-                weights[places],
-                pad_id=pad_id,
-                most=settings.max_batch_tokens,
-            )
+        state.begins_a_step()
+        loss = _step(
+            model,
+            optimizer,
+            [samples[i] for i in places],
+            weights[places],
+            pad_id=pad_id,
+            most=settings.max_batch_tokens,
         )
+        state.ended_a_step(loss)
         tick(len(places))
         if step + 1 in marks:
-            yield step + 1, float(np.mean(losses))
-            losses.clear()
+            yield step + 1, float(np.mean(state.losses))
 
 
 def _step(
@@ -110,13 +100,3 @@ def _step(
         total += loss.item()
     optimizer.step()
     return total
-
-
-def _batches(n_samples: int, size: int, seed: int) -> Iterator[np.ndarray]:
-    """Places of one batch after another: every sample once in an epoch, in an order of its own."""
-    generator = np.random.default_rng(seed)
-    per_epoch = math.ceil(n_samples / size)
-    while True:
-        order = generator.permutation(n_samples)
-        for at in range(per_epoch):
-            yield order[at::per_epoch]

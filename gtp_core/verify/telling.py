@@ -1,0 +1,133 @@
+"""What trials say: a table, learning curves, comparisons, correlations and sentences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gtp_core.verify.comparing import MEASURES, comparisons, mean_interval, sentences, summary
+from gtp_core.verify.correlating import LEAST, correlation_sentences, correlations
+
+BASE, FULL, RANDOM = "base", "full", "random"
+_METHODS = {"gtp": "GTP", RANDOM: "random", "ids": "list"}
+Trial = Mapping[str, Any]
+
+
+def answer(
+    trials: Sequence[Trial], arms: Sequence[str], *, names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """`table`, `comparisons`, `sentences`, `correlations` and `correlation_sentences`.
+
+    Args:
+        trials: all that are kept; correlations are over all of their arms.
+        arms: those that the table and the comparisons are of, the one all are held against first.
+        names: what to call arms, where not by their own names.
+    """
+    names = names or {}
+    called = [{**trial, "arm": names.get(trial["arm"], trial["arm"])} for trial in trials]
+    shown = [names.get(arm, arm) for arm in arms]
+    found = comparisons(called, shown)
+    related = correlations(judged(trials)) if len(subsets_in(trials)) >= LEAST else []
+    return {
+        "table": summary(called, [names.get(BASE, BASE), *shown]),
+        "comparisons": found,
+        "sentences": sentences(found),
+        "correlations": related,
+        "correlation_sentences": correlation_sentences(related),
+    }
+
+
+def judged(trials: Sequence[Trial]) -> pl.DataFrame:
+    """A row for each trained model, as `correlations` wants it: arm, seed, judges and loss."""
+    rows = [
+        {
+            "arm": trial["arm"],
+            "seed": trial["seed"],
+            "method": trial.get("method"),
+            "residual_weighted": trial.get("residual_weighted"),
+            "residual_as_trained": trial.get("residual_as_trained"),
+            "match": trial.get("held_out_match"),
+            "loss": trial["test_loss"],
+        }
+        for trial in trials
+        if trial["arm"] != BASE
+    ]
+    schema = {"arm": pl.String, "seed": pl.Int64, "method": pl.String}
+    numbers = ("residual_weighted", "residual_as_trained", "match", "loss")
+    return pl.DataFrame(rows, schema=schema | dict.fromkeys(numbers, pl.Float64))
+
+
+def subsets_in(trials: Sequence[Trial]) -> list[str]:
+    """The arms that are subsets: GTP's runs, other runs, chance draws, and the whole pool last."""
+    methods = {t["arm"]: t.get("method") for t in trials if t["arm"] != BASE}
+    ranks = {"gtp": 0, RANDOM: 2, FULL: 3}
+    return sorted(methods, key=lambda arm: ranks.get(methods[arm] or "", 1))
+
+
+def names_of(trials: Sequence[Trial]) -> dict[str, str]:
+    """What to call arms on screen: `GTP 200`, `random 200`; a run's digest where two are alike."""
+    names = {BASE: "untrained", FULL: "the whole pool"}
+    plain: dict[str, str] = {}
+    for trial in trials:
+        if trial["arm"] not in names:
+            method = trial.get("method") or trial["arm"]
+            plain[trial["arm"]] = f"{_METHODS.get(method, method)} {trial['n_samples']:,}"
+    twice = {name for name in plain.values() if list(plain.values()).count(name) > 1}
+    for arm, name in plain.items():
+        names[arm] = f"{name} ({arm.rpartition('-')[2]})" if name in twice else name
+    return names
+
+
+def curves(trials: Sequence[Trial], arms: Sequence[str]) -> pl.DataFrame:
+    """Test loss by step: arm, step, loss, low, high, seeds; mean and 95 % interval over seeds.
+
+    Every curve begins with the untrained model's loss, where that is known.
+    """
+    base = [t["test_loss"] for t in trials if t["arm"] == BASE and t["test_loss"] is not None]
+    rows: list[dict[str, Any]] = []
+    for arm in arms:
+        losses: dict[int, list[float]] = {0: base[:1]} if base else {}
+        for trial in trials:
+            for point in trial["curve"] if trial["arm"] == arm else ():
+                if point["test_loss"] is not None:
+                    losses.setdefault(point["step"], []).append(point["test_loss"])
+        for step, values in sorted(losses.items()):
+            low, high = mean_interval(values)
+            mean = float(np.mean(values))
+            found = {"loss": mean, "low": low, "high": high, "seeds": len(values)}
+            rows.append({"arm": arm, "step": step, **found})
+    numbers = dict.fromkeys(("loss", "low", "high"), pl.Float64)
+    schema = {"arm": pl.String, "step": pl.Int64, **numbers, "seeds": pl.Int64}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def how_trained(settings: Mapping[str, Any]) -> str:
+    """What was equal, and how losses counted, in one sentence."""
+    steps, epochs = settings["steps"], settings["epochs"]
+    equal = (
+        f"every subset gets {steps:,} steps (equal steps)"
+        if steps
+        else f"every subset is gone through {epochs:,} times (equal epochs)"
+    )
+    loss = "weighted" if settings["weighted"] else "unweighted"
+    return f"Fine-tuned with LoRA of rank {settings['rank']}, {loss} loss; {equal}."
+
+
+def diverged(trials: Sequence[Trial]) -> list[str]:
+    """A note where training left the finite numbers; at most one."""
+    bad = [f"{t['arm']} with seed {t['seed']}" for t in trials if t["test_loss"] is None]
+    return [f"Training diverged and is left out: {', '.join(bad)}."] if bad else []
+
+
+def has_answers(trials: Sequence[Trial]) -> bool:
+    """Whether exact match was measured."""
+    return any(trial["exact_match"] is not None for trial in trials)
+
+
+def measures_of(trials: Sequence[Trial]) -> dict[str, str]:
+    """The measures that were taken, with their words."""
+    some = dict(MEASURES)
+    if not has_answers(trials):
+        del some["exact_match"]
+    return some
