@@ -139,6 +139,24 @@ def test_cut_off_over_and_over_it_ends_with_the_same_bytes(fresh, elsewhere, run
     assert trials_in(found["folder"]) == trials_in(verify(elsewhere, again)["folder"])
 
 
+def test_cut_off_at_any_word_it_ends_with_the_same_bytes(fresh, elsewhere, runs, model_folder):
+    one = asked(runs[1][:1], model_folder, told={**LONG, "steps": 4, "points": 2})
+    calls = []
+    whole = trials_in(verify(elsewhere, one, lambda *say: calls.append(say))["folder"])
+    assert len(calls) == 10  # untrained: asked, answers; then 4 steps, 2 points, answers
+    for cut in range(3, 11):
+
+        def there(*say, left=iter(range(1, 99)), cut=cut):
+            if next(left) == cut:
+                raise KeyboardInterrupt
+
+        folder = Path(verify(fresh, one, there)["folder"])
+        assert len(list(folder.glob("parts/*"))) == 1
+        verify(fresh, one)
+        assert trials_in(folder) == whole, cut
+        shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "another subset", "another rank"])
 def test_what_cannot_be_gone_on_from_is_begun_anew(fresh, elsewhere, runs, model_folder, damage):
     told = {**LONG, "steps": 12}
