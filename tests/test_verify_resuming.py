@@ -106,6 +106,18 @@ def test_killed_within_a_trial_it_goes_on_there_to_the_same_bytes(
     assert fresh.query("SELECT count(*) FROM trials").item() == 2
 
 
+def cut_at(word):
+    """A progress that interrupts at its so many-th word."""
+    words = []
+
+    def told(*say):
+        words.append(say)
+        if len(words) == word:
+            raise KeyboardInterrupt
+
+    return told
+
+
 def saved_step(part):
     with open(part, "rb") as file:
         head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
@@ -120,15 +132,8 @@ def test_cut_off_over_and_over_it_ends_with_the_same_bytes(fresh, elsewhere, run
     again = asked(runs[1][:1], model_folder, told=told)
     cuts = 0
     for _ in range(100):
-        calls = []
-
-        def fourth(*say, calls=calls):
-            calls.append(say)
-            if len(calls) == 4:
-                raise KeyboardInterrupt
-
         try:
-            found = verify(fresh, again, fourth)
+            found = verify(fresh, again, cut_at(4))
         except CancelledError:
             cuts += 1
             continue
@@ -143,14 +148,9 @@ def test_cut_off_at_any_word_it_ends_with_the_same_bytes(fresh, elsewhere, runs,
     one = asked(runs[1][:1], model_folder, told={**LONG, "steps": 4, "points": 2})
     calls = []
     whole = trials_in(verify(elsewhere, one, lambda *say: calls.append(say))["folder"])
-    assert len(calls) == 10  # untrained: asked, answers; then 4 steps, 2 points, answers
-    for cut in range(3, 11):
-
-        def there(*say, left=iter(range(1, 99)), cut=cut):
-            if next(left) == cut:
-                raise KeyboardInterrupt
-
-        folder = Path(verify(fresh, one, there)["folder"])
+    assert len(calls) == 9  # untrained: asked, answers; then 4 steps, 2 points, answers
+    for cut in range(3, 10):
+        folder = Path(verify(fresh, one, cut_at(cut))["folder"])
         assert len(list(folder.glob("parts/*"))) == 1
         verify(fresh, one)
         assert trials_in(folder) == whole, cut
