@@ -24,6 +24,7 @@ PAGES = {
     "duplicates": st.Page(
         "pages/duplicates.py", title="Duplicates", icon=":material/content_copy:"
     ),
+    "verify": st.Page("pages/verify.py", title="Verify", icon=":material/school:"),
     "activity": st.Page("pages/activity.py", title="Activity", icon=":material/history:"),
     "export": st.Page("pages/export.py", title="Export", icon=":material/download:"),
 }
@@ -38,6 +39,7 @@ QUESTIONS = {
     "Coverage": "What am I losing?",
     "Duplicates": "Which duplicates went, and for whom?",
     "Export": "Give me the file",
+    "Verify": "Do the chosen samples train a better model?",
     "Activity": "Who changed what?",
 }
 
@@ -48,7 +50,7 @@ navigation = st.navigation(
             PAGES[name]
             for name in ("samples", "why", "compare", "map", "duplicates", "coverage", "home")
         ],
-        "Act": [PAGES["export"], PAGES["activity"]],
+        "Act": [PAGES["export"], PAGES["verify"], PAGES["activity"]],
     },
     expanded=True,
 )

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -19,6 +20,8 @@ def work(
     name: str | None = None,
     label: str | None = None,
     unasked: bool = False,
+    before: Callable[[], None] | None = None,
+    after_cancel: str = "Nothing half-made was left.",
 ) -> None:
     """A command on the open store as a job: a button, then how far it is, and a cancel.
 
@@ -30,6 +33,8 @@ def work(
         name: of the job, where a verb makes several things of a store.
         label: of the button.
         unasked: start it at the first visit.
+        before: what is done first when it is started.
+        after_cancel: what is said of one that was cancelled.
     """
     job_name = name or verb
     job = jobs.look(catalog.workspace, job_name)
@@ -41,7 +46,7 @@ def work(
     elif job is not None and job.state == "dead":
         st.warning("The work ended without a word: its process was killed. Start it again.")
     elif job is not None and job.state == "cancelled":
-        st.info("Cancelled. Nothing half-made was left.")
+        st.info(f"Cancelled. {after_cancel}")
     label = label or f"Build: {what[0].lower()}{what[1:]}"
     pressed = st.button(
         label, icon=":material/play_arrow:", type="primary", key=f"start-{job_name}"
@@ -50,6 +55,8 @@ def work(
         arguments = [verb, str(catalog.store.folder.resolve()), *more]
         if os.environ.get("GTP_WORKSPACE"):
             arguments += ["--workspace", os.environ["GTP_WORKSPACE"]]
+        if before is not None:
+            before()
         jobs.start(catalog.workspace, job_name, arguments)
         st.rerun()
     once = "for these settings" if more else "per store"

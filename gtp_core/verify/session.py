@@ -27,6 +27,7 @@ from gtp_core.verify.sources import MODEL, files_of, model_at, tasks_of
 from gtp_core.verify.steps import marks_of, samples_left, steps_of
 from gtp_core.verify.telling import answer, diverged, how_trained
 from gtp_core.verify.trainer import Trainer
+from gtp_core.verify.wishing import digests_of
 
 PARTS = "parts"
 
@@ -244,6 +245,7 @@ class Verification:
         return {
             "folder": str(self.model),
             "test_files": [str(path) for path in self.files],
+            "test_digests": digests_of(self.files),
             "n_test": len(self.test.records),
             "notes": self._remarks(),
         }

@@ -46,3 +46,19 @@ def files_of(store: Store, tasks: Sequence[str], told: Path | None) -> list[Path
             "no selection was made with. Give such a file with --test."
         )
     return files
+
+
+def at_hand(store: Store, task: str, *, model: str = "", test: str = "") -> dict[str, str]:
+    """Where the model and the test examples lie, as `model` and `test`.
+
+    Raises:
+        MethodError, TaskError: one of them is not here, with what is wanted.
+    """
+    if model and not Path(model).is_dir():
+        raise MethodError(
+            f"{model} is no folder here; wanted the model to fine-tune: a folder with config.json, "
+            "weights and tokenizer. Give another, or leave it empty for the store's own."
+        )
+    files = files_of(store, tasks_of(store, task), Path(test) if test else None)
+    folder = Path(model) if model else model_at(store)
+    return {"model": str(folder), "test": ", ".join(str(path) for path in files)}

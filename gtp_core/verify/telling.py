@@ -120,14 +120,20 @@ def diverged(trials: Sequence[Trial]) -> list[str]:
     return [f"Training diverged and is left out: {', '.join(bad)}."] if bad else []
 
 
-def has_answers(trials: Sequence[Trial]) -> bool:
-    """Whether exact match was measured."""
-    return any(trial["exact_match"] is not None for trial in trials)
+def shown_table(table: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """The table of `answer` for a screen: deviations as intervals, nothing that was not measured.
 
-
-def measures_of(trials: Sequence[Trial]) -> dict[str, str]:
-    """The measures that were taken, with their words."""
-    some = dict(MEASURES)
-    if not has_answers(trials):
-        del some["exact_match"]
-    return some
+    Exact match is in percent.
+    """
+    taken = [name for name in MEASURES if any(row[name] is not None for row in table)]
+    rows = []
+    for row in table:
+        shown = {"trained on": row["arm"], "models": row["trials"]}
+        shown |= {"samples": row["n_samples"], "steps": row["steps"]}
+        for name in taken:
+            scale = 100 if name == "exact_match" else 1
+            for end, word in (("", ""), ("_low", " from"), ("_high", " to")):
+                value = row[f"{name}{end}"]
+                shown[f"{MEASURES[name]}{word}"] = None if value is None else scale * value
+        rows.append(shown)
+    return pl.DataFrame(rows, infer_schema_length=None)
