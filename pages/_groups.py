@@ -1,97 +1,29 @@
-"""The parts of the Duplicates page: what is asked, its headline, and one group at a time."""
+"""Groups of duplicates: the figures, the table, and one group at a time with its keys."""
 
 from typing import Any
 
 import streamlit as st
 
 from gtp_core.figures import Picture
-from gtp_core.figures.duplicates import threshold_figure
+from gtp_core.figures.duplicates import sizes_figure, threshold_figure
 from gtp_core.neighbors import (
-    RULES,
+    WHICH,
     Decision,
+    Groups,
     Neighbors,
-    diff_lines,
-    duplicates,
-    guarantee,
-    link_to,
-    members,
+    Shown,
+    accepting,
     score_histogram,
-    selection_scores,
+    shown_groups,
+    size_table,
     threshold_curve,
+    threshold_steps,
 )
-from pages import _address, _edits, _frame, _neighbors
-from pages._view import View, key_of
+from gtp_core.report.standins import Weighed, groups_judged
+from pages import _address, _edits, _frame, _group, _keepers
+from pages._view import View
 
-_STEPS = {
-    "near-text": [step / 100 for step in range(50, 101)],
-    "gradient": [step / 200 for step in range(160, 201)],
-}
-_DROPS = {
-    "any": ("text", "near-text", "gradient"),
-    "texts": ("text", "near-text"),
-    "gradient": ("gradient",),
-}
-
-
-def decided(view: View, known: Neighbors) -> Decision:
-    """What the controls ask for, and the decision that follows."""
-    first, second, third, last = st.columns([3, 3, 3, 2], vertical_alignment="bottom")
-    words = {"any": "any likeness", "texts": "texts", "gradient": "gradients"}
-    drops = _frame.choice("A sample goes for its", list(_DROPS), "drops", place=first, words=words)
-    thresholds = {"text": 1.0}
-    for basis, default, place, label in (
-        ("near-text", 0.8, second, "Near text from (Jaccard)"),
-        ("gradient", 0.95, third, "Near gradient from (cosine)"),
-    ):
-        floor = known.likenesses[basis].floor
-        steps = [step for step in _STEPS[basis] if step >= floor - 1e-6]
-        key = f"at-{basis}"
-        _address.seed(key, steps, min(steps, key=lambda step: abs(step - default)))
-        thresholds[basis] = float(place.select_slider(label, steps, key=key))
-    _address.seed("keep", list(RULES), "weight")
-    rule = last.selectbox(
-        "Keep",
-        list(RULES),
-        key="keep",
-        help=" · ".join(f"{name}: {text}" for name, text in RULES.items()),
-    )
-    sources: tuple[str, ...] = ()
-    if rule == "source":
-        sources = tuple(
-            st.multiselect("Sources, best first", _sources(view), key="keep-sources")
-        ) or (_sources(view)[0],)
-    chains = st.toggle(
-        "Split every chain",
-        key="chains",
-        help="A~B~C where C is not like A: take such groups apart until all members are alike.",
-    )
-    asked = tuple((basis, thresholds[basis]) for basis in _DROPS[drops])
-    edits = _neighbors.edited(view.catalog)
-    found: Decision = _decision(
-        view, known, asked, rule, sources, chains, edits, key_of(view) + view.budget
-    )
-    return found
-
-
-def _sources(view: View) -> list[str]:
-    names = view.catalog.query("SELECT source FROM samples GROUP BY 1 ORDER BY count(*) DESC, 1")
-    return [str(name) for name in names["source"]]
-
-
-@st.cache_resource(max_entries=32, show_spinner="Deciding who is kept")
-def _decision(
-    _view: View,
-    _known: Neighbors,
-    asked: tuple[tuple[str, float], ...],
-    rule: str,
-    sources: tuple[str, ...],
-    chains: bool,
-    edits: tuple[Any, ...],
-    key: str,
-) -> Decision:
-    gtp = _view.select("gtp")
-    scores = selection_scores(_view.catalog, _view.problem, gtp, rule, sources)
-    return duplicates(_view.catalog, _known, dict(asked), scores, rule=rule, chains=chains)
+Supports = dict[str, Any]
 
 
 def threshold_picture(view: View, known: Neighbors, basis: str, threshold: float) -> Picture:
@@ -107,14 +39,43 @@ def _curve(_known: Neighbors, basis: str, folder: str) -> tuple[Any, Any]:
     return threshold_curve(likeness), score_histogram(likeness)
 
 
-def headline(decision: Decision, table: Any) -> None:
+def sizes(view: View, groups: Groups) -> None:
+    """How many groups there are of every size; a click on one shows only these."""
+    table = size_table(groups)
+    picture = sizes_figure(table, view.theme)
+    key = f"sizes-{st.session_state.setdefault('_sized', 0)}"
+    st.plotly_chart(
+        picture.figure,
+        key=key,
+        alt=picture.alt,
+        config={"displaylogo": False, "displayModeBar": False},
+        theme=None,
+        on_select=lambda: _sized(key),
+        selection_mode="points",
+    )
+    _address.seed("size", [0, *table["size"].to_list()], 0)
+    counts = dict(table.rows())
+    st.selectbox(
+        "Groups of",
+        [0, *counts],
+        key="size",
+        format_func=lambda size: f"{size:,} members ({counts[size]:,})" if size else "any size",
+    )
+
+
+def _sized(key: str) -> None:
+    points = st.session_state[key]["selection"]["points"]
+    if points:
+        st.session_state["size"] = int(points[0]["x"])
+        st.session_state["_sized"] += 1  # or the click would be sent again with every rerun
+
+
+def headline(decision: Decision, table: Any, said: str) -> None:
     """How many go, that each has its keeper, and twins of text and gradient crossed."""
-    good, gone = guarantee(decision)
-    stays = decision.n_samples - gone
-    sign = "✓" if good == gone else "✗"
+    gone = decision.dropped.height
     st.markdown(
-        f"**{gone:,} of {decision.n_samples:,} samples go, {stays:,} stay.** "
-        f"{good:,} of {gone:,} have a kept sample that is as alike as asked {sign}"
+        f"**{gone:,} of {decision.n_samples:,} samples go, "
+        f"{decision.n_samples - gone:,} stay.** {_frame.plain(said)}"
     )
     names = {
         (True, True): "Twin text, twin gradient",
@@ -126,72 +87,112 @@ def headline(decision: Decision, table: Any) -> None:
         place.metric(names[row["text"], row["gradient"]], f"{row['n']:,}", border=True)
 
 
-def groups(view: View, decision: Decision, basis: str, table: Any) -> None:
-    """The table of groups, and the one that is picked."""
-    if table.is_empty():
-        st.caption("No group at this threshold. Lower it to see the nearest pairs.")
-        return
+def review(view: View, decision: Decision, basis: str, supports: Supports, key: str) -> None:
+    """The table of groups, what may be done to many of them, and the one in focus."""
+    weighed = _keepers.weighed(view)
+    _bulk(view, decision, basis)
+    words = {**WHICH, "taken": "taken more than once by GTP or top-k"}
+    which = _frame.choice("Show", list(WHICH), "which", words=words)
+    shown = _judged(view, weighed, decision, basis, supports, st.session_state["size"], which, key)
     count = decision.groups[basis].count
     st.caption(
-        f"{table.height:,} of {count:,} groups, the largest first. A chain holds members that are "
-        "not alike themselves: of those, more than one stays. Pick a row to see its members."
+        f"{shown.count:,} of {count:,} groups; {shown.table.height:,} are shown, those first of "
+        f"which most rows go. In the other {shown.count - shown.table.height:,} groups "
+        f"{shown.rest:,} rows go. A chain holds members that are not alike themselves: of those, "
+        "more than one may stay. Click a cell, or press J and K."
     )
-    number = st.column_config.NumberColumn
-    event = st.dataframe(
-        table.to_arrow(),
+    if isinstance(weighed, str):
+        st.caption(_frame.plain(f"Verdicts and exchanges are not known: {weighed}"))
+    if shown.table.is_empty():
+        st.caption("No group is left of this kind.")
+        return
+    firsts = shown.table["first"].to_list()
+    focus = _address.text("group")
+    place = firsts.index(focus) if focus in firsts else 0
+    _table(shown, basis, place, firsts)
+    _group.show(view, weighed, decision, basis, supports, shown, place)
+
+
+def _bulk(view: View, decision: Decision, basis: str) -> None:
+    """Accept many groups as one edit: their keepers stay, whatever the rule."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        steps = threshold_steps(decision.groups[basis].likeness)
+        _address.seed("accept", steps, min(steps, key=lambda step: abs(step - 0.98)))
+        least = steps[0]
+        if len(steps) > 1:
+            label = "Accept all groups in which every pair is at least"
+            least = float(st.select_slider(label, steps, key="accept"))
+        count, rows = accepting(decision, basis, least)
+        st.button(
+            f"Accept {count:,} groups",
+            key="accept-all",
+            icon=":material/done_all:",
+            disabled=not count,
+            help="Their keepers become yours: they stay, whatever the rule. It is one edit.",
+            on_click=_make,
+            args=(view, "keeper", rows),
+        )
+
+
+def _make(view: View, what: str, rows: Any) -> None:
+    _edits.make(view.catalog, what, view.catalog.texts(rows)["sample_id"].to_list())
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _judged(
+    _view: View,
+    _weighed: Weighed | str,
+    _decision: Decision,
+    basis: str,
+    _supports: Supports,
+    size: int,
+    which: str,
+    key: str,
+) -> Shown:
+    shown = shown_groups(_view.catalog, _decision, basis, _supports, size=size, which=which)
+    if isinstance(_weighed, str):
+        return shown
+    return groups_judged(_view.catalog, _weighed, _decision.groups[basis], shown)
+
+
+def _table(shown: Shown, basis: str, place: int, firsts: list[str]) -> None:
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    key = f"groups-{basis}-{st.session_state.setdefault('_clicked', 0)}"
+    st.dataframe(
+        shown.marked(place).to_arrow(),
         hide_index=True,
-        key=f"groups-{basis}",
-        on_select="rerun",
-        selection_mode="single-row",
-        height=280,
+        key=key,
+        on_select=lambda: _clicked(key, firsts),
+        selection_mode="single-cell",
+        height=300,
+        alt="Groups of duplicates, those first of which most rows go",
         column_config={
+            " ": text(width=30),
+            "first": text("group", help="Its first member in the pool."),
             "lowest": number("least alike", format="%.3f"),
-            "highest": number("most alike", format="%.3f"),
+            "mean": number(
+                "mean", format="%.3f", help="Of a chain: of the pairs that hold it together."
+            ),
             "chain": st.column_config.CheckboxColumn("chain"),
-            "first": "first member",
+            "dropped": number("go"),
+            "on": text("on", help="For which likeness they go."),
+            "kept": number("stay"),
+            "why": text("why it is kept"),
+            "swap": number(
+                "if swapped",
+                format="%+.5f",
+                help="How much the weighted residual would rise if the best other member took the "
+                "keeper's place, the other chosen samples staying. Empty: GTP took none of the "
+                "group, so nothing would change, or too many groups stand before it.",
+            ),
+            "GTP": number("GTP took"),
+            "top-k": number("top-k took"),
         },
     )
-    rows = event.selection.rows
-    place = rows[0] if rows and rows[0] < table.height else 0
-    _group(view, decision, basis, table.row(place, named=True))
 
 
-def _group(view: View, decision: Decision, basis: str, row: dict[str, Any]) -> None:
-    """One group: its members beside the one that stays, and what a curator may do about it."""
-    found = members(view.catalog, decision, basis, row["cluster"])
-    if row["chain"]:
-        st.warning(
-            "This is a chain: some of its members are less alike than the threshold.",
-            icon=":material/link:",
-        )
-    _frame.table(found.drop("row"), "members", height=220)
-    ids = [str(name) for name in found["sample_id"]]
-    lines = {str(line["sample_id"]): line for line in found.to_dicts()}
-    left, right = st.columns([2, 3])
-    label = "A member beside the one that stands for it"
-    picked = str(left.selectbox(label, ids[1:], key=f"member-{basis}"))
-    stands = lines[picked]["kept"]
-    beside = str(stands) if stands in lines else ids[0]
-    keep, apart, split = left.columns(3)
-    if keep.button("Make keeper", key="make-keeper", help="It stays, whatever the rule says."):
-        _edits.make(view.catalog, "keeper", [picked])
-        st.rerun()
-    if apart.button("No duplicate", key="no-duplicate", help="Neither stands for the other."):
-        _edits.make(view.catalog, "split", [picked], beside)
-        st.rerun()
-    if split.button("Split group", key="split-group", help="Until all members are alike."):
-        _edits.make(view.catalog, "split", [ids[0]])
-        st.rerun()
-    link, count = link_to(ids)
-    left.page_link(
-        st.session_state["_pages"]["samples"],
-        label=f"{count:,} of its {row['size']:,} members in the table of samples",
-        icon=":material/filter_alt:",
-        query_params={"f": link},
-    )
-    one, other = (f"{lines[x]['prompt']}\n{lines[x]['completion']}" for x in (beside, picked))
-    right.caption(
-        f"What differs, word by word: - only {_frame.plain(beside)} has it, "
-        f"+ only {_frame.plain(picked)}."
-    )
-    right.code(diff_lines(one, other), language="diff", wrap_lines=True, height=220)
+def _clicked(key: str, firsts: list[str]) -> None:
+    cells = st.session_state[key]["selection"]["cells"]
+    if cells and cells[0][0] < len(firsts):
+        _address.put("group", firsts[cells[0][0]])
+        st.session_state["_clicked"] += 1

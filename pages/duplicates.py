@@ -3,33 +3,36 @@
 import streamlit as st
 
 from gtp_core.export import ledger_bytes
-from gtp_core.figures.duplicates import sizes_figure, use_figure
+from gtp_core.figures.duplicates import use_figure
 from gtp_core.neighbors import (
     BASES,
     cluster_use,
     counted,
     crossing,
+    guarantee_sentences,
     ledger,
-    pair_texts,
-    pairs_near,
     save_clusters,
-    shown_groups,
-    size_table,
+    saved_sentence,
     use_along,
     use_sentence,
 )
-from pages import _frame, _groups, _neighbors, _start
+from pages import _edits, _frame, _groups, _keepers, _neighbors, _pairs, _start
 
 _start.require("duplicates")
-view = _frame.header()
+view = _frame.header(steady=True)
 known = _neighbors.ready(view.catalog)
 
 with _frame.one_sentence():
-    decision = _groups.decided(view, known)
+    decision, key = _keepers.decided(view, known)
     supports = {"GTP": view.select("gtp").support, "top-k": view.select("top-k").support}
     path = view.path()
 
-_groups.headline(decision, crossing(decision))
+if _edits.wait(view.catalog):
+    said, button = st.columns([8, 3], vertical_alignment="center")
+    said.caption("You pinned or banned samples; the selections here were made before that.")
+    button.button("Choose again with these edits", key="again", on_click=_edits.choose_again)
+
+_groups.headline(decision, crossing(decision), guarantee_sentences(decision))
 _frame.table(counted(decision), "counted")
 
 words = {"text": "exact text", "near-text": "near text", "gradient": "near gradient"}
@@ -46,14 +49,16 @@ with left:
         picture = _groups.threshold_picture(view, known, basis, groups.threshold)
         _frame.show(picture, "threshold")
 with right:
-    _frame.show(sizes_figure(size_table(groups), view.theme), "sizes")
+    _groups.sizes(view, groups)
 
 if basis != "text":
-    with st.expander("Would you merge these? Pairs just above and just below the threshold"):
-        near = pair_texts(view.catalog, pairs_near(known.likenesses[basis], groups.threshold))
-        for side in ("above", "below"):
-            st.caption(f"Just {side} {groups.threshold:g}")
-            _frame.table(near.filter(side=side).drop("side"), f"near-{side}")
+    with st.expander(
+        "Would you merge these? Pairs just above and just below the threshold",
+        key="merge",
+        on_change="rerun",
+    ) as question:
+        if question.open:
+            _pairs.ask(view, groups)
 
 st.subheader("What the pursuit did by itself", anchor=False)
 use = cluster_use(groups, supports)
@@ -64,19 +69,23 @@ if path is not None:
     _frame.show(use_figure(along, view.theme, budget=len(supports["GTP"])), "use-along")
 
 st.subheader("Groups", anchor=False)
-_groups.groups(view, decision, basis, shown_groups(view.catalog, decision, basis, supports))
+if groups.count:
+    _groups.review(view, decision, basis, supports, key)
+else:
+    _pairs.none(view, groups)
 
 st.subheader("Dropped, and for whom", anchor=False)
 gone = ledger(view.catalog, decision)
+st.caption(f"{gone.height:,} rows go; the first {gone.head(1000).height:,} are shown.")
 _frame.table(gone.head(1000), "ledger")
 left, right = st.columns(2)
 if left.button("Save clusters and ledger", type="primary", icon=":material/save:", key="save"):
     save_clusters(view.catalog, decision)
-    left.caption(
-        "Saved as tables clusters and dropped. To leave the dropped out: "
-        'select --where "sample\\_id NOT IN (SELECT sample\\_id FROM dropped)"; '
-        "every export from the command line carries the ledger."
-    )
+left.caption(_frame.plain(saved_sentence(view.catalog, decision)))
+left.caption(
+    'To leave the dropped out: select --where "sample\\_id NOT IN (SELECT sample\\_id FROM '
+    'dropped)"; every export from the command line carries the ledger.'
+)
 right.download_button(
     "Download the ledger (Parquet)",
     data=ledger_bytes(gone),

@@ -78,7 +78,8 @@ def test_copies_are_together_and_invalid_samples_with_nobody():
         "size": 3,
         "distinct": 2,
         "lowest": 0.9,
-        "highest": pytest.approx(0.9),
+        "mean": pytest.approx((1 + 2 * 0.9) / 3),
+        "highest": 1.0,
         "chain": False,
         "first": 0,
     }
@@ -282,13 +283,13 @@ def test_damaged_clusters_are_none(known):
 def test_groups_members_and_pairs_are_shown_with_their_texts(known):
     catalog, graph = known
     decision = decided(catalog, graph, at={"gradient": 0.999})
-    table = shown_groups(catalog, decision, "gradient", {"GTP": np.array([5, 45])})
-    top = table.row(0, named=True)
+    shown = shown_groups(catalog, decision, "gradient", {"GTP": np.array([5, 45])})
+    top = shown.table.row(0, named=True)
     assert (top["size"], top["dropped"], top["GTP"], top["first"]) == (3, 2, 2, "id-0005")
     found = members(catalog, decision, "gradient", top["cluster"])
     assert found["sample_id"].to_list() == ["id-0005", "id-0045", "id-0046"]
     assert found["kept"].to_list() == [None, "id-0005", "id-0005"]
-    assert found["to_first"].to_list() == pytest.approx([1, 1, 1])
+    assert found["to_keeper"].to_list() == pytest.approx([1, 1, 1])
     assert members(catalog, decision, "gradient", 99).is_empty()
     pairs = pl.DataFrame({"side": ["above"], "row": [3], "other": [9], "score": [0.9]})
     (shown,) = pair_texts(catalog, pairs).rows(named=True)

@@ -17,12 +17,7 @@ from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.methods import Settings
 from gtp_core.neighbors import (
-    THRESHOLDS,
-    duplicates,
-    guarantee,
     prepare_neighbors,
-    rule_scores,
-    saved_neighbors,
 )
 from gtp_core.report import prepare_path
 
@@ -69,39 +64,6 @@ def core(place):
 
 def said(app: AppTest) -> str:
     return " ".join(element.value for element in app.markdown)
-
-
-def test_duplicates_shows_what_the_core_decides(opened, core):
-    app = opened("duplicates", keep="first")
-    known = saved_neighbors(core)
-    decision = duplicates(core, known, THRESHOLDS, rule_scores(core, "first"), rule="first")
-    good, gone = guarantee(decision)
-    assert f"{gone:,} of 120 samples go" in said(app)
-    assert f"{good:,} of {gone:,} have a kept sample" in said(app)
-    assert sum(int(m.value.replace(",", "")) for m in app.metric) == 120
-
-
-def test_a_keeper_a_split_and_an_undo_change_the_decision(opened, core):
-    app = opened("duplicates", keep="first", basis="gradient")
-    before = said(app)
-    picked = app.get_by_key("member-gradient").value
-    app.get_by_key("make-keeper").click().run()
-    assert [(e.what, e.samples) for e in core.edits()] == [("keeper", (picked,))]
-    app.get_by_key("no-duplicate").click().run()
-    assert core.edits()[-1].what == "split"
-    app.get_by_key("split-group").click().run()
-    assert len(core.edits()) == 3
-    for _ in range(3):
-        app.get_by_key("undo").click().run()
-    assert core.edits() == []
-    assert said(app) == before
-
-
-def test_the_ledger_is_saved_from_the_page(opened, core):
-    app = opened("duplicates")
-    app.get_by_key("save").click().run()
-    assert not app.exception
-    assert core.query("SELECT * FROM clusters").height > 0
 
 
 def test_a_region_of_the_address_is_counted_and_tagged(opened, core):

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from gtp_core.errors import CatalogError
 
-EDIT_KINDS = ("pin", "ban", "free", "tag", "untag", "keeper", "split")
+EDIT_KINDS = ("pin", "ban", "free", "tag", "untag", "keeper", "split", "duplicate", "distinct")
 """What an edit may do; `free` takes a sample out of pins and bans, `untag` takes a tag off,
-`keeper` prefers a sample among its duplicates, `split` says that two samples are none (or, with no
-`value`, that the group of a sample is to be split until all its members are alike)."""
+`keeper` prefers a sample among its duplicates, `split` says that two samples must not stand for
+each other (or, with no `value`, that the group of a sample is to be split until all its members are
+alike), `duplicate` and `distinct` that two are or are not duplicates, for choosing a threshold."""
 
 LOG = "edits.jsonl"
 
@@ -89,8 +90,8 @@ def append_edit(
     log = read_edits(workspace)
     if what == "undo" and undoes not in {edit.edit for edit in log if edit.what != "undo"}:
         raise CatalogError(
-            f"edit {undoes} is no pin, ban, tag, keeper or split in the log of {len(log)}; nothing "
-            "was undone. Choose one that is."
+            f"edit {undoes} is none that can be taken back in the log of {len(log)}; nothing was "
+            "undone. Choose a pin, ban, tag, keeper or other line that is no undo."
         )
     time = datetime.now(UTC).isoformat(timespec="seconds")
     edit = Edit(0, time, who, what, sample_id, value, undoes, tuple(sample_ids))

@@ -26,7 +26,8 @@ TABLES = {
     "dropped": "duplicates that a keeper stands for: sample_id, keeper, basis, score, rule",
     "trials": "per trained model of `verify`: arm, run, method, budget, seed, steps, loss, match",
     "trial_curves": "its test loss along the steps: verification, arm, seed, step, losses",
-    "edits": "the log: edit, time, who, what (pin, ban, free, tag, untag, keeper, split or undo), "
+    "edits": "the log: edit, time, who, what (pin, ban, free, tag, untag, keeper, split, "
+    "duplicate, distinct or undo), "
     "sample_id, value, undoes; an edit of many samples has a row for each",
     "tags": "tags in force: sample_id, tag",
     "marks": "pins and bans in force: sample_id, mark (pin or ban)",

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from gtp_core.catalog import Catalog
 from gtp_core.cli.common import Answer, open_store_of, report_progress, store_argument
@@ -20,6 +21,7 @@ from gtp_core.neighbors import (
     crossing,
     duplicates,
     guarantee,
+    guarantee_sentences,
     ledger,
     prepare_map,
     prepare_neighbors,
@@ -138,6 +140,7 @@ def find_duplicates(options: argparse.Namespace) -> Answer:
         f"{gone:,} samples go and {answer['kept']:,} stay; "
         f"{good:,} of {gone:,} have a kept sample that matches them"
     )
+    lines.append(guarantee_sentences(decision))
     lines.append("saved: tables clusters and dropped")
     lines.append('leave them out: --where "sample_id NOT IN (SELECT sample_id FROM dropped)"')
     return answer, lines
@@ -148,15 +151,16 @@ def _scores(
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """What a run chose, if one is named, and the scores of the rule."""
     if options.run_id is None:
-        if rule in ("weight", "influence"):
+        if rule in ("weight", "gain", "influence"):
             raise CatalogError(f"--keep {rule} needs a run. Name one with --run.")
         return None, rule_scores(catalog, rule, sources=options.source)
     _, tables = catalog.read_run(options.run_id)
     chosen = tables["selection"]
     weights = np.zeros(catalog.store.n_samples)
     weights[chosen["row"].to_numpy()] = chosen["weight"].to_numpy()
-    influence = tables["verdicts"]["influence"].to_numpy()
-    scores = rule_scores(
-        catalog, rule, weights=weights, influence=influence, sources=options.source
-    )
+    verdicts = tables["verdicts"]
+    known = {"influence": verdicts["influence"].to_numpy()}
+    if "gain" in verdicts.columns:  # runs saved by older versions have none
+        known["gain"] = verdicts["gain"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    scores = rule_scores(catalog, rule, weights=weights, sources=options.source, **known)
     return chosen["row"].to_numpy(), scores

@@ -74,7 +74,8 @@ def sizes_figure(sizes: pl.DataFrame, theme: Theme) -> Picture:
             y=sizes["groups"].to_numpy(),
             mode="markers",
             marker={"color": colour(theme, "both"), "size": 8, "symbol": "square"},
-            hovertemplate="%{y:,} groups",
+            customdata=sizes["size"].to_numpy(),
+            hovertemplate="%{y:,} groups; click to see only these",
         )
     )
     title = "No groups at this threshold"
@@ -115,3 +116,37 @@ def use_figure(along: pl.DataFrame, theme: Theme, *, budget: int) -> Picture:
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     alt = f"Share of chosen samples beyond one of each group, against budget. {title}."
     return Picture(figure, alt, along)
+
+
+def taken_figure(along: pl.DataFrame, theme: Theme, *, budget: int, size: int) -> Picture:
+    """How many members of one group selections took, along the budgets.
+
+    Args:
+        along: as `neighbors.taken_along` makes it.
+        theme: light or dark.
+        budget: the current one, marked.
+        size: how many members the group has.
+    """
+    figure = go.Figure()
+    most = {}
+    for method in ("top-k", "gtp"):
+        rows = along.filter(method=method).sort("budget")
+        most[method] = int(rows["taken"].max() or 0)  # type: ignore[arg-type]
+        figure.add_scatter(
+            x=rows["budget"].to_numpy(),
+            y=rows["taken"].to_numpy(),
+            name=word(method),
+            mode="lines+markers",
+            line={"color": colour(theme, method), "width": 2, "dash": DASHES[method]},
+            marker={"symbol": SYMBOLS[method], "size": 7},
+            hovertemplate="%{y:,}",
+        )
+    figure.add_vline(x=budget, line={"color": colour(theme, "ink"), "width": 1, "dash": "dot"})
+    title = (
+        f"Of these {size:,} members GTP never took more than {most['gtp']:,}, "
+        f"top-k {most['top-k']:,}"
+    )
+    lay_out(figure, theme, title=title, x="budget (log scale)", y="taken", height=SMALL_HEIGHT + 40)
+    figure.update_xaxes(type="log", tickformat=",")
+    figure.update_yaxes(tickformat=",", rangemode="tozero")
+    return Picture(figure, f"Members of one group taken, against budget. {title}.", along)

@@ -6,13 +6,12 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog
+from gtp_core.catalog.edits import marks_of
 from gtp_core.errors import CatalogError
 from gtp_core.neighbors.groups import Groups, Splits, group, group_table, read_splits
-from gtp_core.neighbors.keepers import BASES, Decision, decide, preferred
+from gtp_core.neighbors.keepers import BASES, Decision, decide, ledger, preferred
 from gtp_core.neighbors.kept import Neighbors
-from gtp_core.neighbors.pairs import Likeness, cosines
-from gtp_core.neighbors.text import shingle_likeness
-from gtp_core.trajectories import open_trajectories
+from gtp_core.neighbors.pairs import Likeness, components
 
 THRESHOLDS = {"text": 1.0, "near-text": 0.8, "gradient": 0.95}
 """From which similarity samples are duplicates, unless the curator says otherwise."""
@@ -42,16 +41,27 @@ def duplicates(
         raise CatalogError(f"no basis is named; name at least one of {', '.join(BASES)}.")
     edits = catalog.edits()
     splits, keepers = Splits(chains=chains), []
-    if any(edit.what in ("split", "keeper") for edit in edits):
+    banned = np.zeros(catalog.store.n_samples, bool)
+    if any(edit.what in ("split", "keeper", "ban") for edit in edits):
         ids = catalog.sample_ids().to_list()
         row_of = {name: row for row, name in enumerate(ids)}
         splits = read_splits(edits, row_of, chains=chains)
         keepers = preferred(edits, row_of)
+        marks = marks_of(edits)
+        banned[[row_of[name] for name in marks if marks[name] == "ban" and name in row_of]] = True
     groups = {}
     for basis in (*(b for b in BASES if b in thresholds), *(set(thresholds) - set(BASES))):
         likeness = _asked(neighbors, basis, thresholds[basis])
         groups[basis] = group(likeness, thresholds[basis], splits)
-    return decide(groups, scores, rule=rule, splits=splits, keepers=keepers)
+    return decide(groups, scores, rule=rule, splits=splits, keepers=keepers, banned=banned)
+
+
+def rows_alike(neighbors: Neighbors, thresholds: Mapping[str, float]) -> np.ndarray:
+    """The rows that have a duplicate at these thresholds, whatever a curator took apart."""
+    alike = np.zeros(neighbors.manifest["n_samples"], bool)
+    for basis, threshold in thresholds.items():
+        alike |= group(_asked(neighbors, basis, threshold), threshold).label >= 0
+    return np.flatnonzero(alike)
 
 
 def _asked(neighbors: Neighbors, basis: str, threshold: float) -> Likeness:
@@ -110,88 +120,6 @@ def guarantee(decision: Decision) -> tuple[int, int]:
     return int((kept & (gone["score"].to_numpy() >= wanted - 1e-5)).sum()), gone.height
 
 
-def shown_groups(
-    catalog: Catalog,
-    decision: Decision,
-    basis: str,
-    supports: Mapping[str, np.ndarray],
-    *,
-    most: int = 200,
-) -> pl.DataFrame:
-    """The largest groups on one basis, with the sample kept and how many each selection took.
-
-    Returns:
-        cluster, size, lowest, highest, chain, dropped, first (id), sources, then a column for each
-        selection; the largest first, at most `most`.
-    """
-    groups = decision.groups[basis]
-    table = group_table(groups).head(most)
-    members = pl.DataFrame(
-        {
-            "cluster": groups.label,
-            "dropped": ~decision.stays,
-            **{name: np.isin(np.arange(decision.n_samples), s) for name, s in supports.items()},
-        }
-    ).filter(pl.col("cluster") >= 0)
-    sums = members.group_by("cluster").agg(pl.all().sum())
-    sources = catalog.query("SELECT source FROM samples ORDER BY row")["source"]
-    inside = groups.label >= 0
-    of_source = pl.DataFrame({"cluster": groups.label[inside], "source": sources.filter(inside)})
-    named = of_source.group_by("cluster").agg(pl.col("source").unique().sort().str.join(", "))
-    ids = catalog.sample_ids().gather(table["first"])
-    return (
-        table.with_columns(ids.alias("first"))
-        .drop("distinct")
-        .join(sums, on="cluster", how="left", maintain_order="left")
-        .join(named.rename({"source": "sources"}), on="cluster", how="left", maintain_order="left")
-    )
-
-
-def members(
-    catalog: Catalog, decision: Decision, basis: str, cluster: int, *, most: int = 50
-) -> pl.DataFrame:
-    """The members of a group, the kept ones first.
-
-    Returns:
-        row, sample_id, kept (the id that stands for it, or null), on (the basis), score, rule,
-        to_first: similarity to the first member shown, exact, even below the threshold; source,
-        n_tokens, prompt, completion.
-    """
-    groups = decision.groups[basis]
-    rows = np.flatnonzero(groups.label == cluster)
-    order = rows[np.lexsort((rows, ~decision.stays[rows]))][:most]
-    ids = catalog.sample_ids()
-    gone = decision.dropped.filter(pl.col("row").is_in(order.tolist()))
-    gone = gone.select(
-        "row",
-        ids.gather(gone["keeper"]).alias("kept"),
-        pl.col("basis").alias("on"),
-        "score",
-        "rule",
-    )
-    table = catalog.texts(order).join(gone, on="row", how="left", maintain_order="left")
-    to_first = _similarities(catalog, basis, order, table)
-    return table.with_columns(pl.Series("to_first", to_first, dtype=pl.Float64)).select(
-        *("row", "sample_id", "kept", "on", "score", "rule", "to_first"),
-        *("source", "n_tokens", "prompt", "completion"),
-    )
-
-
-def _similarities(
-    catalog: Catalog, basis: str, rows: np.ndarray, texts: pl.DataFrame
-) -> list[float]:
-    if len(rows) == 0:
-        return []
-    if basis == "gradient":
-        trajectories = open_trajectories(catalog.store)
-        first = np.full(len(rows), rows[0])
-        return cosines(trajectories, None, first, rows).astype(np.float64).tolist()
-    whole = (texts["prompt"] + "\n" + texts["completion"]).to_list()
-    if basis == "text":
-        return [float(text == whole[0]) for text in whole]
-    return [shingle_likeness(whole[0], text) for text in whole]
-
-
 def pair_texts(catalog: Catalog, pairs: pl.DataFrame) -> pl.DataFrame:
     """Pairs of rows with their texts: side, score, sample_id, other_id, text, other_text."""
     text = pl.concat_str("prompt", pl.lit("\n"), "completion").alias("text")
@@ -200,6 +128,94 @@ def pair_texts(catalog: Catalog, pairs: pl.DataFrame) -> pl.DataFrame:
         pl.col("sample_id").alias("other_id"), text.alias("other_text")
     )
     return pl.concat([pairs.select("side", "score"), one, other], how="horizontal")
+
+
+def families(decision: Decision) -> np.ndarray:
+    """(n_samples,) number of the family; -1 alone: groups of all bases that share a member."""
+    one, other = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for groups in decision.groups.values():
+        rows = np.flatnonzero(groups.label >= 0)
+        label, first = np.unique(groups.label[rows], return_index=True)
+        one.append(rows)
+        other.append(rows[first][np.searchsorted(label, groups.label[rows])])
+    label = np.full(decision.n_samples, -1, np.int64)
+    found, nodes = components(np.concatenate(one), np.concatenate(other))
+    label[nodes] = found
+    return label
+
+
+def kept_in(label: np.ndarray, stays: np.ndarray) -> tuple[int, int]:
+    """How many groups there are, and in how many of them at least one row stays."""
+    inside = label >= 0
+    return len(np.unique(label[inside])), len(np.unique(label[inside & stays]))
+
+
+def guarantee_sentences(decision: Decision) -> str:
+    """That every group keeps a row and every row that goes has a match: counted, not promised."""
+    total, kept = kept_in(families(decision), decision.stays)
+    good, gone = guarantee(decision)
+    text = (
+        f"Every group keeps at least one row: {total:,} groups, {kept:,} with a keeper "
+        f"{_sign(kept == total)}. {good:,} of {gone:,} rows that go have a kept row that is as "
+        f"alike as asked {_sign(good == gone)}."
+    )
+    elsewhere = sum(
+        groups.count - kept_in(groups.label, decision.stays)[1]
+        for groups in decision.groups.values()
+    )
+    if elsewhere:
+        text += (
+            f" Groups of several bases that share a member count as one; {elsewhere:,} of a single "
+            "basis have their keepers outside, on another basis."
+        )
+    return text
+
+
+def _sign(good: bool) -> str:
+    return "✓" if good else "✗"
+
+
+def rule_change(before: Decision, after: Decision) -> str:
+    """What another rule would change, in one sentence: keepers and rows, and how many go."""
+    label = families(after)  # groups do not depend on the rule
+    was, will = before.stays, after.stays
+    changed = (was != will) & (label >= 0)
+    keepers = len(np.unique(label[changed]))
+    return (
+        f"Instead of {before.rule}, {after.rule} would change who is kept in {keepers:,} of "
+        f"{len(np.unique(label[label >= 0])):,} groups: {int((was & ~will).sum()):,} rows that "
+        f"stay would go, {int((~was & will).sum()):,} that go would stay. "
+        f"{after.dropped.height:,} rows would go instead of {before.dropped.height:,}."
+    )
+
+
+def saved_sentence(catalog: Catalog, decision: Decision) -> str:
+    """Whether the saved tables hold this decision, in one sentence."""
+    saved = catalog.query("SELECT sample_id, keeper, basis, score, rule FROM dropped")
+    if saved.is_empty() and catalog.query("SELECT 1 FROM clusters LIMIT 1").is_empty():
+        return "Not saved yet: the tables clusters and dropped are empty."
+    here = ledger(catalog, decision)
+    if saved.sort("sample_id").equals(here.sort("sample_id")):
+        return f"Saved: the tables clusters and dropped hold this decision, {here.height:,} rows."
+    return (
+        f"What is saved is stale: another decision, in which {saved.height:,} rows go, "
+        f"{here.height:,} here. Save again."
+    )
+
+
+def accepting(decision: Decision, basis: str, least: float) -> tuple[int, np.ndarray]:
+    """Groups in which all members are alike at least this much and that nobody accepted yet.
+
+    Returns:
+        how many, and the rows that stay in them: made keepers, they stay whatever the rule.
+    """
+    groups = decision.groups[basis]
+    table = group_table(groups).filter(~pl.col("chain") & (pl.col("lowest") >= least - 1e-6))
+    stays = decision.stays & ~decision.banned & np.isin(groups.label, table["cluster"].to_numpy())
+    new = stays.copy()
+    new[list(decision.preferred)] = False
+    asked = np.isin(groups.label, np.unique(groups.label[new])) & stays
+    return len(np.unique(groups.label[asked])), np.flatnonzero(asked)
 
 
 def cluster_use(groups: Groups, supports: Mapping[str, np.ndarray]) -> pl.DataFrame:

@@ -158,39 +158,49 @@ def _complete_link(
 
 
 def group_table(groups: Groups) -> pl.DataFrame:
-    """One row per group, those of which most would go first.
+    """One row per group, the largest first.
 
     Returns:
-        cluster, size, distinct (members that are not entirely the same), lowest and highest score
-        of its pairs (1 among copies), chain: whether two members are not alike themselves, first:
-        the row of its first member.
+        cluster, size, distinct (members that are not entirely the same), lowest, mean and highest
+        score of its pairs (1 among copies; of a chain, of the pairs that hold it together), chain:
+        whether two members are not alike themselves, first: the row of its first member.
     """
-    label = groups.label
-    members = pl.DataFrame({"cluster": label, "row": np.arange(len(label))}).filter(
-        pl.col("cluster") >= 0
+    label, copies = groups.label, groups.likeness.copies
+    rows = np.flatnonzero(label >= 0)
+    members = pl.DataFrame({"cluster": label[rows], "row": rows, "copy": copies[rows]})
+    times = np.bincount(copies[copies >= 0], minlength=len(copies))  # members that are one
+    each = members.group_by("cluster", "copy").agg(
+        pl.len().alias("times"), pl.col("row").min().alias("first")
     )
-    copies = groups.likeness.copies
-    table = members.with_columns(pl.Series("copy", copies[members["row"].to_numpy()]))
-    table = table.group_by("cluster").agg(
-        pl.len().alias("size"),
-        pl.col("copy").n_unique().alias("distinct"),
-        pl.col("row").min().alias("first"),
+    among = pl.col("times") * (pl.col("times") - 1) // 2
+    table = each.group_by("cluster").agg(
+        pl.col("times").sum().alias("size"),
+        pl.len().alias("distinct"),
+        pl.col("first").min(),
+        among.sum().alias("same"),
     )
-    pairs = pl.DataFrame({"cluster": label[groups.one], "score": groups.score.astype(np.float64)})
+    score = groups.score.astype(np.float64)
+    count = times[groups.one] * times[groups.other]
+    pairs = pl.DataFrame({"cluster": label[groups.one], "score": score, "count": count})
     scores = pairs.group_by("cluster").agg(
         pl.len().alias("pairs"),
         pl.col("score").min().alias("lowest"),
         pl.col("score").max().alias("highest"),
+        (pl.col("score") * pl.col("count")).sum().alias("total"),
+        pl.col("count").sum(),
     )
     wanted = pl.col("distinct") * (pl.col("distinct") - 1) // 2
+    mean = (pl.col("total") + pl.col("same")) / (pl.col("count") + pl.col("same"))
     return (
         table.join(scores, on="cluster", how="left")
         .with_columns(
             (pl.col("pairs").fill_null(0) < wanted).alias("chain"),
-            pl.col("lowest", "highest").fill_null(1.0),
+            mean.fill_null(1.0).alias("mean"),
+            pl.when(pl.col("same") > 0).then(1.0).otherwise(pl.col("highest")).alias("highest"),
+            pl.col("lowest").fill_null(1.0),
         )
         .sort(["size", "cluster"], descending=[True, False])
-        .select("cluster", "size", "distinct", "lowest", "highest", "chain", "first")
+        .select("cluster", "size", "distinct", "lowest", "mean", "highest", "chain", "first")
     )
 
 
@@ -222,33 +232,3 @@ def size_table(groups: Groups) -> pl.DataFrame:
     _, sizes = np.unique(groups.label[groups.label >= 0], return_counts=True)
     size, count = np.unique(sizes, return_counts=True)
     return pl.DataFrame({"size": size, "groups": count})
-
-
-def pairs_near(likeness: Likeness, threshold: float, count: int = 6, seed: int = 0) -> pl.DataFrame:
-    """Pairs drawn from those just above and just below a threshold.
-
-    "Just" is the nearest hundredth, or the `10 * count` nearest where that holds fewer.
-
-    Returns:
-        side (above, below), row, other, score; nearest to the threshold first.
-    """
-    generator = np.random.default_rng(seed)
-    found = []
-    for side, mask in (
-        ("above", likeness.score >= threshold - 1e-6),
-        ("below", likeness.score < threshold - 1e-6),
-    ):
-        place = np.flatnonzero(mask)
-        far = np.abs(likeness.score[place] - threshold)
-        place = place[np.argsort(far, kind="stable")]
-        close = max(int((np.sort(far) <= 0.01).sum()), 10 * count)
-        drawn = np.sort(generator.permutation(min(close, len(place)))[:count])
-        found += [
-            (side, int(likeness.one[p]), int(likeness.other[p]), float(likeness.score[p]))
-            for p in place[drawn]
-        ]
-    return pl.DataFrame(
-        found,
-        schema={"side": pl.String, "row": pl.Int64, "other": pl.Int64, "score": pl.Float64},
-        orient="row",
-    )

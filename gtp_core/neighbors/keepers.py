@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog, Edit, clusters_path
-from gtp_core.errors import CatalogError
 from gtp_core.neighbors.groups import Groups, Splits
-from gtp_core.pursuit import Selection
 from gtp_core.store import written_whole
 
 BASES = {
@@ -19,15 +16,6 @@ BASES = {
     "gradient": "nearly the same trajectory",
 }
 """In what respect samples are duplicates, in the order in which it is asked."""
-
-RULES = {
-    "weight": "the sample that the run gives the most weight, then the most influential",
-    "influence": "the most influential sample",
-    "longest": "the sample with the most tokens",
-    "source": "the sample of the source named first",
-    "first": "the first sample of the pool",
-}
-"""Who is kept, by default; ties go to the first of the pool."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +26,19 @@ class Decision:
         groups: by basis.
         dropped: row, keeper (rows), basis, score, rule; one line per row that goes, by row.
         n_samples: of the pool.
+        scores: (n_samples,) by which the rule goes.
+        rule: its name.
+        preferred: the rows that a curator made keepers.
+        banned: (n_samples,) bool: the rows that a curator banned.
     """
 
     groups: dict[str, Groups]
     dropped: pl.DataFrame
     n_samples: int
+    scores: np.ndarray
+    rule: str
+    preferred: frozenset[int]
+    banned: np.ndarray
 
     @property
     def stays(self) -> np.ndarray:
@@ -50,74 +46,6 @@ class Decision:
         mask = np.ones(self.n_samples, bool)
         mask[self.dropped["row"].to_numpy()] = False
         return mask
-
-
-def rule_scores(
-    catalog: Catalog,
-    rule: str,
-    *,
-    weights: np.ndarray | None = None,
-    influence: np.ndarray | None = None,
-    sources: Sequence[str] = (),
-) -> np.ndarray:
-    """(n_samples,) float64: the higher, the sooner kept.
-
-    Args:
-        catalog: the pool.
-        rule: a key of RULES.
-        weights: (n_samples,) of a selection, 0 where not chosen; for `weight`.
-        influence: (n_samples,) on a task; for `weight` and `influence`.
-        sources: in the order of preference; for `source`.
-
-    Raises:
-        CatalogError: an unknown rule, or one whose numbers are not given.
-    """
-    if rule not in RULES:
-        raise CatalogError(f"keeper rule {rule!r} is unknown; there are {', '.join(RULES)}.")
-    n = catalog.store.n_samples
-    if rule == "first":
-        return np.zeros(n)
-    if rule in ("weight", "influence"):
-        if influence is None or (rule == "weight" and weights is None):
-            raise CatalogError(
-                f"keeper rule {rule!r} needs a run and its task. Name a run, or choose another "
-                f"rule of {', '.join(RULES)}."
-            )
-        known = np.nan_to_num(np.asarray(influence, np.float64), nan=-1.0, neginf=-1.0)
-        if weights is None or rule == "influence":
-            return known
-        # Any weight counts more than every influence, which is a mean of cosines.
-        return np.where(weights > 0, 10.0 + weights / max(float(weights.max()), 1e-30), known)
-    table = catalog.query("SELECT source, n_tokens FROM samples ORDER BY row")
-    if rule == "longest":
-        return table["n_tokens"].cast(pl.Float64).fill_null(0).to_numpy()
-    unknown = [name for name in sources if name not in set(table["source"])]
-    if unknown or not sources:
-        raise CatalogError(
-            f"keeper rule 'source' names {', '.join(map(repr, unknown)) or 'no source'}; the pool "
-            f"has {', '.join(sorted(set(table['source']))[:20])}. Name some of these, best first."
-        )
-    place = {name: float(len(sources) - i) for i, name in enumerate(sources)}
-    return np.array([place.get(name, 0.0) for name in table["source"]])
-
-
-def selection_scores(
-    catalog: Catalog,
-    problem: Problem,
-    selection: Selection,
-    rule: str,
-    sources: Sequence[str] = (),
-) -> np.ndarray:
-    """`rule_scores` with the weights of a selection and the influence on its task."""
-    weights = weights_of(problem, selection)
-    return rule_scores(catalog, rule, weights=weights, influence=problem.influence, sources=sources)
-
-
-def weights_of(problem: Problem, selection: Selection) -> np.ndarray:
-    """(n_samples,) weights of a selection; 0 where not chosen."""
-    weights = np.zeros(problem.atoms.n_samples)
-    weights[selection.support] = selection.weights
-    return weights
 
 
 def preferred(edits: Iterable[Edit], row_of: dict[str, int]) -> list[int]:
@@ -133,6 +61,7 @@ def decide(
     rule: str,
     splits: Splits = Splits(),  # noqa: B008
     keepers: Sequence[int] = (),
+    banned: np.ndarray | None = None,
 ) -> Decision:
     """Go through all duplicates, best first: who matches one that stays goes, all others stay.
 
@@ -145,14 +74,17 @@ def decide(
         rule: where the scores come from, for the ledger.
         splits: pairs of rows that do not stand for each other.
         keepers: rows that come before all others.
+        banned: (n_samples,) bool: rows that come after all others, so that nobody goes for one of
+            them while somebody else could stay.
     """
     n = len(scores)
+    last = np.zeros(n, bool) if banned is None else banned
     inside = np.zeros(n, bool)
     for found in groups.values():
         inside |= found.label >= 0
     rows = np.flatnonzero(inside)
-    order = rows[np.lexsort((rows, -scores[rows]))].tolist()
-    first = [row for row in keepers if inside[row]]
+    order = rows[np.lexsort((rows, -scores[rows], last[rows]))].tolist()
+    first = [row for row in keepers if inside[row] and not last[row]]
     chosen = set(first)
     order = first + [row for row in order if row not in chosen]
     matchers = [_Matcher(basis, found) for basis, found in groups.items()]
@@ -165,7 +97,7 @@ def decide(
         else:
             gone.append((row, *match, "your choice" if match[0] in chosen else rule))
     dropped = pl.DataFrame(gone, schema=_LEDGER, orient="row").sort("row")
-    return Decision(groups, dropped, n)
+    return Decision(groups, dropped, n, scores, rule, frozenset(chosen), last)
 
 
 _LEDGER = {

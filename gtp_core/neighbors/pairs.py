@@ -161,6 +161,24 @@ def cosines(
     return np.clip(total[len(rows) :] / own, -1.0, 1.0).astype(np.float32)
 
 
+def checkpoint_cosines(
+    trajectories: Trajectories, one: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    """Cosines (n_pairs, n_checkpoints) float64 of gradients at every checkpoint by itself.
+
+    NaN where one of the two has no length.
+    """
+    found = np.empty((len(one), len(trajectories.parts)))
+    left = np.concatenate([one, one, other])
+    right = np.concatenate([other, one, other])
+    for t, parts in enumerate(trajectories.parts):
+        product, mine, its = np.split(_products(parts, left, right), 3)
+        lengths = np.sqrt(mine * its)
+        known = np.isfinite(lengths) & (lengths > 0)
+        found[:, t] = np.divide(product, lengths, out=np.full(len(one), np.nan), where=known)
+    return np.clip(found, -1.0, 1.0)
+
+
 def _products(parts: tuple[np.ndarray, ...], left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """<row left[p], row right[p]> of one checkpoint, pair of files after pair of files."""
     from gtp_core.neighbors import loops
