@@ -153,50 +153,6 @@ def add_rows_wide(
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
-def narrow_rows(
-    rows: np.ndarray,
-    scale: np.ndarray,
-    along: np.ndarray,
-    direction: np.ndarray,
-    out: np.ndarray,
-    step: np.ndarray,
-    error: np.ndarray,
-) -> None:
-    """Atoms as whole numbers from -127 to 127: step[i] * out[i], and how far that is from them.
-
-    Atom i is, per checkpoint t, scale[t] * (rows[i, t] - along[i, t] * direction[t]).
-
-    Args:
-        rows: (m, n_checkpoints * width) float16 bits or float32.
-        scale: (n_checkpoints,); along: (m, n_checkpoints); direction: (n_checkpoints, width), all
-            of them float32.
-        out: (m, n_checkpoints * width) int8; step: (m,) float32.
-        error: (m,) float32, length of the difference relative to that of the atom.
-    """
-    n_checkpoints, width = direction.shape
-    wide = np.empty(rows.shape[1], np.float32)
-    for i in range(rows.shape[0]):
-        _load_row(rows[i], wide)
-        largest = np.float32(0)
-        for t in range(n_checkpoints):
-            lean, factor = along[i, t], scale[t]
-            for j in range(width):
-                value = factor * (wide[t * width + j] - lean * direction[t, j])
-                wide[t * width + j] = value
-                largest = max(largest, abs(value))
-        step[i] = largest / np.float32(127)
-        up = np.float32(127) / largest if largest > 0 else np.float32(0)
-        length = lost = np.float32(0)
-        for j in range(wide.shape[0]):
-            exact = wide[j] * up
-            whole = np.rint(exact)
-            out[i, j] = np.int8(whole)
-            length += exact * exact
-            lost += (exact - whole) * (exact - whole)
-        error[i] = np.sqrt(lost / length) if length > 0 else np.float32(0)
-
-
-@nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def descend_rows(
     rows: np.ndarray,
     places: np.ndarray,

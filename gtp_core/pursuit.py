@@ -10,7 +10,6 @@ tried again with fewer atoms entering, down to one, before pursuit stops.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from gtp_core.estimate import (
     EXACT,
     MOST_PRODUCTS,
     ProductsKept,
-    RowsAndProducts,
     RowsKept,
     Working,
     on_one_thread,
@@ -31,19 +29,13 @@ from gtp_core.estimate import (
 _TINY_WEIGHT = 1e-9  # relative to the largest: exact fits leave weights of 1e-16
 _PROGRESS = 1e-4  # a round must lower the objective by this share
 _PASS_PROGRESS = 1e-3  # and all rounds after a pass by this, or it was the last
-_ROW_PROGRESS = 1e-3  # the same among so many atoms that a round costs seconds
+_ROW_PROGRESS = 1e-3  # the same among many atoms
 _REACH = 4  # atoms fetched in a pass, in multiples of the budget; the paper's 2 enter a round
 _STAGES = 16  # in which a support grows, a pass each, where a pass is cheap
 _CHEAP_PASS = 2e9  # numbers in all atoms
-_ROUGH = 1e-3  # gradient left in an estimate that only says which atoms to keep
-_FAIR = 1e-4  # and in one that a round is judged by; the last is exact
+_FAIR = 3e-4  # gradient left in an estimate that a round is judged by; the last is exact
 _FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
-_FEWEST_ROWS = 8  # and where estimates take longer than a pass, at first not fewer than 1/8 of it
-_ROUNDS_OF_ROWS = 2  # after a pass there, because the next pass lowers the objective by far more
 _MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept instead
-_MOST_SOME = 4e12  # the same, where rough products serve all estimates but the last
-_MOST_ROUGH = 16_000  # atoms with rough products: 1 GB of float32
-_CHEAP_PRODUCTS = 4.8e11  # multiplications that take no longer than a pass over a large store
 _MOST_BYTES = 3 << 30  # of rows kept
 
 
@@ -207,26 +199,17 @@ class _Hunt:
         self._budget, self._pinned = budget, pinned
         self._first, self._capped = first or _the_first, first is not None
         self.scale = float(np.linalg.norm(target))
-        few = (_REACH * budget) ** 2 * atoms.dim <= _MOST_WORK
-        few &= _REACH * budget <= MOST_PRODUCTS
-        some = min(int((_MOST_SOME / atoms.dim) ** 0.5), _MOST_ROUGH)
-        middling = not few and 2 * budget <= some
-        kind = ProductsKept if few else RowsAndProducts if middling else RowsKept
+        self._few = (_REACH * budget) ** 2 * atoms.dim <= _MOST_WORK
+        self._few &= _REACH * budget <= MOST_PRODUCTS
+        kind = ProductsKept if self._few else RowsKept
         self._working: Working = kind(atoms, target, ridge)
-        self._progress = _PROGRESS if few else _ROW_PROGRESS
-        share = _FEWEST if middling else _FEWEST_ROWS
-        self._fewest = 1 if few else max(1, budget // share)
-        self._most_rounds = None if few or middling else _ROUNDS_OF_ROWS
-        room = MOST_PRODUCTS if few else max(3 * budget, _MOST_BYTES // (2 * atoms.dim))
-        room = some if middling else room
+        self._progress = _PROGRESS if self._few else _ROW_PROGRESS
+        self._fewest = 1 if self._few else max(1, budget // _FEWEST)
+        room = MOST_PRODUCTS if self._few else max(3 * budget, _MOST_BYTES // (2 * atoms.dim))
         self._room = max(room, 2 * budget + len(pinned))
-        self._reach = min(_REACH * budget, max(2 * budget, self._room - budget))
-        if middling:  # inner products of many new atoms take longer than another pass
-            cheap = int(_CHEAP_PRODUCTS / (2 * budget * atoms.dim))
-            self._reach = min(self._reach, max(budget // 2, cheap))
-        elif not few:
-            self._reach = budget
-        self._most = 2 * budget if few or middling else budget  # that enter in a round
+        reach = _REACH * budget if self._few else budget
+        self._reach = min(reach, max(2 * budget, self._room - budget))
+        self._most = 2 * budget  # that enter in a round
         self._count = self._most
         self._grown = atoms.n_samples * atoms.dim <= _CHEAP_PASS
         self.rounds: list[Round] = []
@@ -240,15 +223,9 @@ class _Hunt:
         yield from self._grow()
         while self._look():
             before = self.best.objective
-            yield from islice(iter(self._round, None), self._most_rounds)
-            if self.best.objective <= before * (1 - _PASS_PROGRESS):
-                continue
-            if self._most_rounds is None:
-                return
-            # Passes have brought what they can; from here on every round that helps.
-            self._most_rounds, self._fewest = None, max(1, self._budget // _FEWEST)
-            self._reach = self._count = 2 * self._budget
             yield from iter(self._round, None)
+            if self.best.objective > before * (1 - _PASS_PROGRESS):
+                return
 
     def _grow(self) -> Iterator[Round]:
         """Enter a sixteenth of the budget at a time, each from a pass of its own.
@@ -384,15 +361,20 @@ class _Hunt:
         merged = np.union1d(self.best.support, entering)
         start = np.zeros(len(merged))
         start[np.searchsorted(merged, self.best.support)] = self.best.weights
-        weights = self._working.estimate(places_of(self._working, merged), start, _ROUGH)
+        places, residual = places_of(self._working, merged), self.best.residual
+        weights = self._working.guess(places, start, residual)
         kept = self._pruned(merged, weights)
+        if not self._few:
+            allowed = np.isin(np.arange(len(merged)), kept)
+            weights = self._working.guess(places, start, residual, allowed)
         return self._fitted(merged[kept], weights[kept])
 
     def _pruned(self, merged: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Positions in `merged` of the pinned and the largest weights, ascending."""
         pinned = np.isin(merged, self._pinned)
         alive = (weights > _TINY_WEIGHT * weights.max(initial=0)) | pinned
-        order = np.lexsort((merged, -_rounded(weights), ~pinned))
+        # Guessed weights of equal atoms differ by roundings of float32 sums.
+        order = np.lexsort((merged, -_rounded(weights, 12 if self._few else 5), ~pinned))
         order = order[alive[order]]
         kept = self._first(merged[order], max(self._budget, len(self._pinned)))
         return np.searchsorted(merged, np.sort(kept))
@@ -414,9 +396,9 @@ class _Hunt:
         return _State(support[alive], weights, residual, objective)
 
 
-def _rounded(weights: np.ndarray) -> np.ndarray:
-    """Weights to 12 digits of the largest, so that rounding errors do not rank equal atoms."""
-    return np.round(weights / max(weights.max(initial=0), 1e-300), 12)
+def _rounded(weights: np.ndarray, digits: int = 12) -> np.ndarray:
+    """Weights to some digits of the largest, so that rounding errors do not rank equal atoms."""
+    return np.round(weights / max(weights.max(initial=0), 1e-300), digits)
 
 
 def _describe(state: _State, best: _State, scale: float) -> Round:

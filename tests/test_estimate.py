@@ -12,14 +12,14 @@ from gtp_core.atoms import ArrayAtoms, pose
 from gtp_core.estimate import (
     EXACT,
     ProductsKept,
-    RowsAndProducts,
     RowsKept,
     on_one_thread,
     places_of,
 )
+from gtp_core.estimate.likeness import _CAUTION, Likeness
 from gtp_core.trajectories import Trajectories
 
-EVERY = pytest.mark.parametrize("kind", [ProductsKept, RowsAndProducts, RowsKept])
+EVERY = pytest.mark.parametrize("kind", [ProductsKept, RowsKept])
 GEOMETRIES = pytest.mark.parametrize("direction", ["removed", "kept"])
 
 
@@ -206,23 +206,10 @@ def test_joined_and_taken_blocks_are_the_block_of_those_rows(catalog, direction)
 # --- rough estimates -------------------------------------------------------------------------
 
 
-@GEOMETRIES
-def test_inner_products_kept_beside_rows_are_those_of_the_atoms(catalog, direction):
-    problem = pose(catalog, "maths", common_direction=direction)
-    index = np.flatnonzero(problem.atoms.candidates)
-    working = RowsAndProducts(problem.atoms, problem.target, 0.1)
-    for some in (index[:30], index[20:31], index[31:]):
-        working.admit(some)
-    working.keep(np.arange(5, len(index) - 5))
-    rows = problem.atoms.rows(working.index).astype(np.float64)
-    assert np.allclose(working._gram, rows @ rows.T, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", [RowsAndProducts, RowsKept])
 @pytest.mark.parametrize("slack", [1e-2, 1e-4])
-def test_a_rough_estimate_leaves_no_more_gradient_than_it_may(kind, slack):
+def test_a_rough_estimate_leaves_no_more_gradient_than_it_may(slack):
     matrix, target = coherent(7)
-    working = working_of(kind, matrix, target, 0.1)
+    working = working_of(RowsKept, matrix, target, 0.1)
     weights = working.estimate(np.arange(len(matrix)), np.zeros(len(matrix)), slack)
     assert weights.min() >= 0
     gradient = matrix @ (weights @ matrix - target) + 0.1 * weights
@@ -231,57 +218,86 @@ def test_a_rough_estimate_leaves_no_more_gradient_than_it_may(kind, slack):
     assert np.abs(gradient[weights > 0]).max() <= room
 
 
-def long_working(spread: float):
-    """800 atoms of 8,192 numbers, some nearly equal; `spread` makes a few numbers very large."""
-    generator = np.random.default_rng(3)
-    matrix = generator.standard_normal((800, 8192))
-    matrix[400:] = matrix[:400] + 0.2 * matrix[400:]
-    matrix *= np.exp(spread * generator.standard_normal(matrix.shape))
+# --- what inner products are like ------------------------------------------------------------
+
+
+def alike(m: int = 300, dim: int = 400, seed: int = 0):
+    """Atoms of a few strong directions and much that is each one's own, and a target."""
+    generator = np.random.default_rng(seed)
+    shared = generator.standard_normal((m, 12)) @ generator.standard_normal((12, dim))
+    matrix = shared + 2 * generator.standard_normal((m, dim)) + generator.standard_normal(dim)
     matrix = (matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32)
-    working = RowsAndProducts(atoms_of(matrix), matrix[:50].sum(0).astype(np.float64), 0.1)
-    for end in (300, 800):
-        working.admit(np.arange(end))
-    working.keep(np.arange(10, 800))
-    return working, matrix[10:].astype(np.float64)
+    return matrix.astype(np.float64), matrix[:30].sum(0) + 0.3 * generator.standard_normal(dim)
 
 
-@pytest.fixture
-def _int8(monkeypatch):
-    """As on a processor that multiplies int8 fast, whatever this one is."""
-    monkeypatch.setattr("gtp_core.estimate.gram._multiplies_int8", lambda: True)
+def likeness_of(matrix, monkeypatch, directions: int) -> Likeness:
+    monkeypatch.setattr("gtp_core.estimate.likeness._DIRECTIONS", directions)
+    likeness = Likeness()
+    likeness.admit(atoms_of(matrix).block(np.arange(len(matrix))))
+    return likeness
 
 
-@pytest.mark.usefixtures("_int8")
-def test_products_of_long_atoms_are_those_of_their_rounding_and_near_the_exact_ones():
-    working, rows = long_working(0.0)
-    step = np.abs(rows).max(axis=1, keepdims=True) / 127
-    rounded = np.rint(rows / step) * step
-    assert np.abs(working._gram - rounded @ rounded.T).max() < 5e-5
-    assert 1e-6 < np.abs(working._gram - rows @ rows.T).max() < 1e-3
-    assert np.linalg.eigvalsh(working._gram.astype(np.float64))[0] > -1e-5
+def model_of(likeness, ridge):
+    some = likeness._coordinates.astype(np.float64)
+    return some @ some.T + np.diag(_CAUTION * likeness._rest + ridge)
 
 
-def test_a_processor_without_fast_int8_products_takes_them_in_float32(monkeypatch):
-    monkeypatch.setattr("gtp_core.estimate.gram._multiplies_int8", lambda: False)
-    working, rows = long_working(0.0)
-    assert np.abs(working._gram - rows @ rows.T).max() < 1e-5
+@pytest.mark.parametrize("ridge", [0.1, 1.0])
+def test_a_step_is_the_best_there_is_if_products_were_what_they_are_like(monkeypatch, ridge):
+    matrix, target = alike()
+    likeness = likeness_of(matrix, monkeypatch, 20)
+    start = np.random.default_rng(1).uniform(0, 0.3, len(matrix))
+    gradient = (matrix @ matrix.T + ridge * np.eye(len(matrix))) @ start - matrix @ target
+    model = model_of(likeness, ridge)
+    factor = np.linalg.cholesky(model).T
+    wanted = nnls(factor, np.linalg.solve(factor.T, model @ start - gradient), maxiter=10000)[0]
+    found = likeness.step(np.arange(len(matrix)), start, gradient, ridge)
+    assert 0 < (wanted > 0).sum() < len(matrix)
+    assert np.abs(found - wanted).max() < 2e-3 * wanted.max()
 
 
-@pytest.mark.usefixtures("_int8")
-def test_atoms_of_a_few_very_large_numbers_are_not_rounded():
-    working, rows = long_working(1.5)
-    assert np.abs(working._gram - rows @ rows.T).max() < 1e-5
+def test_a_step_gives_nothing_to_those_it_may_not(monkeypatch):
+    matrix, target = alike()
+    likeness, allowed = likeness_of(matrix, monkeypatch, 20), np.arange(300) % 3 == 0
+    start = np.full(300, 0.1)
+    gradient = (matrix @ matrix.T + np.eye(300)) @ start - matrix @ target
+    found = likeness.step(np.arange(300), start, gradient, 1.0, allowed)
+    assert found[~allowed].max() == 0.0
+    assert found[allowed].max() > 0.0
 
 
-@pytest.mark.usefixtures("_int8")
-def test_an_estimate_on_rounded_products_keeps_the_atoms_that_an_exact_one_keeps():
-    working, _ = long_working(0.0)
-    everyone = np.arange(790)
-    rough = working.estimate(everyone, np.zeros(790), 1e-3)
-    exact = working.estimate(everyone, np.zeros(790))
-    strongest = [set(np.argsort(-w)[:40].tolist()) for w in (rough, exact)]
-    assert len(strongest[0] & strongest[1]) >= 38
-    assert np.abs(rough - exact).max() < 0.02 * exact.max()
+def test_the_inverse_of_what_products_are_like_nearly_undoes_the_true_ones(monkeypatch):
+    matrix, _ = alike()
+    likeness, places = likeness_of(matrix, monkeypatch, 20), np.arange(40, 240)
+    curvature = matrix[places] @ matrix[places].T + np.eye(200)
+    vector = np.random.default_rng(2).standard_normal(200)
+    found = likeness.inverse(places, 1.0)(curvature @ vector)
+    assert np.linalg.norm(found - vector) < 0.4 * np.linalg.norm(vector)
+    worse = np.linalg.norm(curvature @ vector - vector)
+    assert np.linalg.norm(found - vector) < 0.2 * worse
+
+
+def test_directions_are_found_anew_until_there_are_enough_atoms_for_them(monkeypatch):
+    matrix, _ = alike()
+    block = atoms_of(matrix).block
+    grown, whole = Likeness(), Likeness()
+    for count in (10, 300):
+        grown.admit(block(np.arange(count)))
+    whole.admit(block(np.arange(300)))
+    assert grown._coordinates.tobytes() == whole._coordinates.tobytes()
+    monkeypatch.setattr("gtp_core.estimate.likeness._SAMPLE", 10)
+    early = Likeness()
+    for count in (10, 300):
+        early.admit(block(np.arange(count)))
+    assert early._coordinates.shape == (300, 10)
+
+
+def test_a_few_steps_do_where_the_ridge_is_not_small(monkeypatch):
+    """No descent: eight steps leave a millionth of the gradient."""
+    monkeypatch.setattr("gtp_core.estimate.rows._descended", lambda *_: pytest.fail("descended"))
+    matrix, target = alike(600, 900)
+    weights = working_of(RowsKept, matrix, target, 1.0).estimate(np.arange(600), np.zeros(600))
+    assert np.allclose(weights, exact(matrix, target, 1.0), atol=1e-5)
 
 
 # --- exchanges -------------------------------------------------------------------------------
@@ -333,12 +349,11 @@ def test_any_number_of_threads_gives_the_same_bytes(monkeypatch):
 
     def work(cores):
         monkeypatch.setattr(trajectories, "_cores", lambda: cores)
-        kinds = (ProductsKept, RowsAndProducts, RowsKept)
-        few, some, many = (admitted(kind, matrix, target) for kind in kinds)
-        rough = some.estimate(np.arange(len(matrix)), np.zeros(len(matrix)), 1e-3)
+        few, many = (admitted(kind, matrix, target) for kind in (ProductsKept, RowsKept))
+        rough = many.guess(np.arange(len(matrix)), np.zeros(len(matrix)), target)
         weights = many.estimate(np.arange(len(matrix)), np.zeros(len(matrix)))
         passes = stored.products(np.tile(target, 2)[None])
-        found = (few._gram, some._gram, rough, weights, many.proxies(target), passes)
+        found = (few._gram, rough, weights, many.proxies(target), passes)
         return [a.tobytes() for a in found]
 
     assert work(1) == work(2) == work(3)

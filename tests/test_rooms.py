@@ -31,8 +31,8 @@ HOMES = {
         name: {"collect", "demo", "verify"}
         for name in ("torch", "transformers", "peft", "accelerate")
     },
-    # importers: only where a file is opened; estimate: only for products of int8
-    "torch": {"collect", "demo", "verify", "importers", "estimate"},
+    # importers: only where a file is opened
+    "torch": {"collect", "demo", "verify", "importers"},
 }
 HEAVY = {*HOMES, "numba", "polars", "numpy", "scipy", "pyarrow"} - {"ray"}
 CORE = [p for p in sorted((HOUSE / "gtp_core").rglob("*.py")) if p.parent != HOUSE / "gtp_core"]

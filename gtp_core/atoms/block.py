@@ -107,31 +107,6 @@ class Block:
         some *= self.scale[:, None].astype(np.float32)
         return some.reshape(end - begin, -1)
 
-    def narrow(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """Atoms begin to end as int8 (end - begin, dim) times a step (end - begin,) each.
-
-        The last of the three is the largest relative length of what that leaves of an atom.
-        """
-        from gtp_core import kernels
-
-        whole = np.empty((end - begin, self.rows.shape[1]), np.int8)
-        step, error = np.empty((2, end - begin), np.float32)
-        shape = (len(self.scale), self.rows.shape[1] // len(self.scale))
-        removed = np.zeros(shape) if self.direction is None else self.direction
-        scale, along, direction = (
-            np.ascontiguousarray(one, np.float32)
-            for one in (self.scale, self.along[begin:end], removed)
-        )
-        bits = self._bits[begin:end]
-
-        def work(a: int, b: int) -> None:
-            kernels.narrow_rows(
-                bits[a:b], scale, along[a:b], direction, whole[a:b], step[a:b], error[a:b]
-            )
-
-        in_threads(work, end - begin, at_once=64)
-        return whole, step, float(error.max(initial=0.0))
-
     def taken(self, places: np.ndarray) -> "Block":
         """Some of the rows, in this order."""
         return replace(

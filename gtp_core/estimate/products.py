@@ -43,6 +43,15 @@ class ProductsKept:
         gram = self._gram[np.ix_(places, places)]
         return non_negative_ridge(gram, self._product[places], self._ridge, start)
 
+    def guess(
+        self,
+        places: np.ndarray,
+        start: np.ndarray,
+        residual: np.ndarray,
+        allowed: np.ndarray | None = None,
+    ) -> np.ndarray:
+        return self.estimate(places, start)
+
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return weights @ self._rows[places]
 

@@ -29,6 +29,22 @@ class Working(Protocol):
         """
         ...
 
+    def guess(
+        self,
+        places: np.ndarray,
+        start: np.ndarray,
+        residual: np.ndarray,
+        allowed: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Weights that tell which of these places to keep.
+
+        Args:
+            places, start: as for an estimate.
+            residual: (dim,) what `start` leaves of the target.
+            allowed: (len(places),) bool: no others get a weight.
+        """
+        ...
+
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """weights @ atoms of these places, (dim,) float64."""
         ...

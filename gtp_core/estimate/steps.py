@@ -1,0 +1,122 @@
+"""Steps towards the best non-negative weights of many atoms, by what their products are like."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Apply = Callable[[np.ndarray], np.ndarray]
+Step = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of weights (k,), and what it changes of the gradient."""
+
+    change: np.ndarray
+    image: np.ndarray
+
+
+def stepped(
+    curvature: Apply, step: Step, weights: np.ndarray, product: np.ndarray, least: float, most: int
+) -> tuple[np.ndarray, bool]:
+    """Weights after at most so many steps, and whether no gradient above `least` is left.
+
+    Every step asks for one product with the true curvature, so it is known exactly how far it
+    lowers the objective. Together with the step before it spans a plane, whose lowest point is
+    taken where no weight is negative there: the idea of conjugate gradients.
+
+    Args:
+        curvature: (k,) to (k,): inner products and ridge.
+        step: the best weights by what products are like, from weights and gradient now.
+        weights: (k,) a first guess; product: (k,) with the target.
+    """
+    gradient = curvature(weights) - product
+    before: Move | None = None
+    for _ in range(most):
+        if settled(weights, gradient, least):
+            return weights, True
+        change = step(weights, gradient) - weights
+        move = Move(change, curvature(change))
+        along, curve = float(gradient @ change), float(move.image @ change)
+        if along >= 0 or curve <= 0:
+            break
+        share = 1.0 if along + 0.5 * curve < 0.25 * along else -along / curve
+        taken = Move(share * move.change, share * move.image)
+        if before is not None:
+            both = _lowest(move, before, gradient)
+            taken = both if (weights + both.change >= 0).all() else taken
+        weights, gradient = weights + taken.change, gradient + taken.image
+        before = taken
+    return weights, settled(weights, gradient, least)
+
+
+def settled(weights: np.ndarray, gradient: np.ndarray, least: float) -> bool:
+    """Whether the optimality conditions hold but for gradients of `least`."""
+    falling = (weights > 0) | (gradient < 0)
+    return not falling.any() or bool(np.abs(gradient[falling]).max() <= least)
+
+
+def _lowest(first: Move, second: Move, gradient: np.ndarray) -> Move:
+    """The lowest point of the plane of two moves."""
+    across = float(first.change @ second.image)
+    curves = np.array(
+        [
+            [float(first.change @ first.image), across],
+            [across, float(second.change @ second.image)],
+        ]
+    )
+    slopes = np.array([float(gradient @ first.change), float(gradient @ second.change)])
+    a, b = -np.linalg.lstsq(curves, slopes, rcond=None)[0]
+    return Move(a * first.change + b * second.change, a * first.image + b * second.image)
+
+
+def leapt(
+    curvature: Apply, near: Apply, product: np.ndarray, weights: np.ndarray, least: float, most: int
+) -> np.ndarray:
+    """Towards the free solution on positive weights, as far as they stay so.
+
+    Descent alone takes hundreds of sweeps over atoms that resemble each other.
+
+    Args:
+        curvature: (k,) to (k,): inner products and ridge.
+        near: (k,) to (k,): about its inverse.
+        product: (k,); weights: (k,), all positive.
+    """
+    first = curvature(weights)
+    free = _conjugate(curvature, near, product - first, weights, least, most)
+    falling = free < 0
+    if not falling.any():
+        return free
+    cut = np.maximum(free, 0.0)
+    before = weights @ (0.5 * first - product)
+    if cut @ (0.5 * curvature(cut) - product) > before:
+        share = float((weights[falling] / (weights[falling] - free[falling])).min())
+        cut = np.maximum(weights + share * (free - weights), 0.0)
+    return cut
+
+
+def _conjugate(
+    curvature: Apply,
+    near: Apply,
+    downhill: np.ndarray,
+    weights: np.ndarray,
+    least: float,
+    most: int,
+) -> np.ndarray:
+    """Conjugate gradients (Hestenes, Stiefel 1952), preconditioned."""
+    turned = near(downhill)
+    direction, length = turned, float(downhill @ turned)
+    for _ in range(most):
+        if len(weights) == 0 or np.abs(downhill).max() <= least:
+            break
+        image = curvature(direction)
+        curve = float(direction @ image)
+        if curve <= 0 or length <= 0:
+            break
+        weights = weights + length / curve * direction
+        downhill = downhill - length / curve * image
+        turned = near(downhill)
+        before, length = length, float(downhill @ turned)
+        direction = turned + length / before * direction
+    return weights
