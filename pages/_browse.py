@@ -12,9 +12,11 @@ from gtp_core.catalog import (
     Nearest,
     WorkingSet,
     is_nearest,
+    is_placed,
     read_filters,
     spell_filters,
 )
+from gtp_core.neighbors import WHOLE, inside, region_of, rows_of_topic, topic_name
 from gtp_core.pursuit import Selection
 from gtp_core.report import (
     CURRENT,
@@ -28,7 +30,8 @@ from gtp_core.report import (
     tenths,
     text_index,
 )
-from pages import _address, _frame
+from gtp_core.report.values import measured, read_range, rows_between
+from pages import _address, _frame, _neighbors
 
 _MODES = {
     "search": "Keyword",
@@ -58,6 +61,9 @@ _WORDS = {
     "where": "SQL",
     "like": "text like",
     "near": "gradient like",
+    "region": "region",
+    "topic": "topic",
+    "range": "range",
 }
 
 
@@ -111,12 +117,22 @@ def pills(known: tuple[Filter, ...]) -> None:
         st.button("Clear all", key="clear", type="tertiary", on_click=_put, args=((),))
 
 
+def strip() -> None:
+    """On another page: the filters in force and a way to what they find; nothing without any."""
+    known = filters()
+    if known:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            pills(known)
+            _frame.link("samples", "What they find", icon=":material/table_rows:", p="1")
+
+
 def found(view: _frame.View, known: tuple[Filter, ...], order: str) -> WorkingSet:
     """The working set of these filters, in an order."""
     near = {one: _nearest(view, one) for one in known if is_nearest(one)}
+    placed = {one: _placed(view, one) for one in known if is_placed(one)}
     current, key = current_of(view, order)
     asked = f"{key}-{view.catalog.revision()}-{spell_filters(known)}-{order}"
-    return _working_set(current, known, order, near, asked)
+    return _working_set(current, known, order, near, placed, asked)
 
 
 def current_of(view: _frame.View, order: str = "") -> tuple[Current, str]:
@@ -190,6 +206,16 @@ def only(kind: str, value: str) -> None:
     _put(tuple(dict.fromkeys((*kept, asked))))
 
 
+def exactly(*asked: Filter) -> None:
+    """Put these filters in the place of all others of their kinds, ranges of their measures."""
+    kinds = {_kind(one) for one in asked}
+    _put((*(one for one in filters() if _kind(one) not in kinds), *dict.fromkeys(asked)))
+
+
+def _kind(one: Filter) -> tuple[str, str]:
+    return one.kind, one.value.split(":")[0] if one.kind == "range" else ""
+
+
 def _put(known: tuple[Filter, ...]) -> None:
     _address.put("f", spell_filters(known))
     _address.put("p", "")
@@ -197,7 +223,29 @@ def _put(known: tuple[Filter, ...]) -> None:
 
 def _short(one: Filter) -> str:
     value = MARKS.get(one.value, one.value) if one.kind == "mark" else one.value
+    if one.kind == "region":
+        value = f"on the map of {region_of(value)[1]}"
+    elif one.kind == "range":
+        value = value.replace(":", " from ", 1).replace(":", " to ", 1)
+    elif one.kind == "topic":
+        found = _neighbors.map_of(_frame.open_current(), WHOLE)
+        value = topic_name(found, value) if found else value
     return value if len(value) <= 40 else f"{value[:39]}…"
+
+
+def _placed(view: _frame.View, one: Filter) -> Any:
+    """Rows that a filter says the place of.
+
+    Raises:
+        CatalogError: it speaks of a map that is not made, or of nothing.
+    """
+    if one.kind == "range":
+        name, low, high = read_range(one.value)
+        return rows_between(measured(view.catalog, view.problem, name), low, high)
+    if one.kind == "topic":
+        return rows_of_topic(_neighbors.known_map(view.catalog, WHOLE), one.value)
+    polygon, source = region_of(one.value)
+    return inside(_neighbors.known_map(view.catalog, source), polygon)
 
 
 def _nearest(view: _frame.View, one: Filter) -> Nearest:
@@ -215,9 +263,14 @@ def _current(_view: _frame.View, _gtp: Selection, _others: Any, key: str) -> Cur
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _working_set(
-    _current: Current, _known: tuple[Filter, ...], _order: str, _near: Any, asked: str
+    _current: Current,
+    _known: tuple[Filter, ...],
+    _order: str,
+    _near: Any,
+    _at: Any,
+    asked: str,
 ) -> WorkingSet:
-    return _current.working_set(_known, _order, _near)
+    return _current.working_set(_known, _order, _near, _at)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Comparing gradients")

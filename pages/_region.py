@@ -1,90 +1,55 @@
-"""The map's parts: the map made by a job, the region that is marked, and what is special in it."""
+"""The map's parts: the region that is marked, what is special in it, and what is done with it."""
 
 from typing import Any
 
 import streamlit as st
 
-from gtp_core.catalog import Catalog
+from gtp_core.catalog import Filter, spell_filters
 from gtp_core.figures import Picture
 from gtp_core.neighbors import (
     Map,
     columns,
-    corners_of,
     inside,
-    link_by,
-    link_to,
     place_examples,
-    read_region,
     region_counts,
+    region_of,
     region_texts,
-    rows_of_topic,
-    saved_map,
     special,
     task_cosines,
     weights_of,
 )
-from pages import _address, _edits, _frame, _jobs, _start
-from pages._view import View, digest_of, key_of
+from gtp_core.report.points import point_words
+from pages import _address, _browse, _edits, _frame
+from pages._listen import listen
+from pages._view import View, key_of
 
 ABOUT = (
     "Trajectory: gradients of all checkpoints. A checkpoint: its gradients alone. Text: the words."
 )
 PANELS = {"two": "GTP beside top-k", "one": "one, four classes"}
-_SMALL_POOL = 20_000
+BASKET = "basket"
+_MOST_RAW = 20_000  # samples of a region that are drawn as points
+_BUTTONS = [
+    ["lasso2d", "select2d", "pan2d", "zoom2d"],
+    ["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"],
+]
 
 
-def ready(catalog: Catalog, source: str) -> Map:
-    """The map of the open store. Without one: a button, or how far it is, and no more page."""
-    found = _of(catalog, source)
-    if found is None:
-        small = catalog.store.n_samples <= _SMALL_POOL and source == "trajectory"
-        _jobs.work(
-            catalog,
-            "neighbors",
-            ["--map", source],
-            f"The map of {_frame.plain(source)}",
-            unasked=small,
-            name=f"map-{source}",
-        )
-        _start.stop()
-    return found
-
-
-def _of(catalog: Catalog, source: str) -> Map | None:
-    try:
-        return _kept(catalog, source, digest_of(catalog))
-    except _NotMadeError:
-        return None
-
-
-class _NotMadeError(Exception):
-    """Raised so that the absence of a map is not cached."""
-
-
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _kept(_catalog: Catalog, source: str, digest: str) -> Map:
-    found = saved_map(_catalog, source)
-    if found is None:
-        raise _NotMadeError
-    return found
-
-
-def current() -> Any:
-    """The region that is marked, from the address; None without one."""
-    text = st.query_params.get("region", "")
-    return read_region(text) if text else None
+def current(source: str) -> Any:
+    """The region that is marked on this map, from the address; None without one."""
+    polygon, marked_on = region_of(_address.text("region"))
+    return polygon if marked_on == source else None
 
 
 def said(view: View) -> str:
     """Which selections the map shows."""
-    return f"{key_of(view)}-{view.budget}"
+    return f"{key_of(view)}-{view.budget}-{view.settings}"
 
 
 def clear() -> None:
-    """Take the mark away."""
-    _address.put("region", "", forget=("region",))
+    """Take the mark away, and the lasso that the browser still shows."""
+    _address.put("region", "", forget=("raw",))
     st.session_state["_drawn"] = st.session_state.get("_drawn", 0) + 1
-    st.rerun()
 
 
 def to_draw(region: Any, figure: str) -> Any:
@@ -93,44 +58,67 @@ def to_draw(region: Any, figure: str) -> Any:
     So the figure stays as it is when a lasso is drawn, and nothing of it is sent again. Another
     figure has forgotten the lasso.
     """
-    drawn = st.session_state.get("_marked") == (st.query_params.get("region"), figure)
+    drawn = st.session_state.get("_marked") == (_address.text("region"), figure)
     return None if drawn else region
 
 
-def draw(picture: Picture, figure: str) -> None:
+def draw(picture: Picture, figure: str, source: str) -> None:
     """The figure; a lasso or box becomes the region. Only its corners come from the browser."""
     key = f"map-figure-{st.session_state.get('_drawn', 0)}"
 
-    def marked() -> None:
-        text = corners_of(st.session_state[key]["selection"])
-        if text:
-            _address.put("region", text)
-            st.session_state["_marked"] = (text, figure)
+    def marked(kind: str, what: str) -> None:
+        if kind != "region":
+            return
+        text = f"{what}:{source}" if what else ""
+        _address.put("region", text, forget=("raw",))
+        st.session_state["_marked"] = (text, figure)
 
     st.plotly_chart(
         picture.figure,
         key=key,
         alt=picture.alt,
-        on_select=marked,
-        selection_mode=("lasso", "box"),
-        config={"displaylogo": False, "scrollZoom": True},
+        config={"displaylogo": False, "scrollZoom": True, "modeBarButtons": _BUTTONS},
         theme=None,
     )
+    listen("map-mouse", {key: marked})
 
 
 def examples(view: View, found: Map) -> Any:
-    """Where the task's validation examples lie: amid the samples most like them."""
+    """Where the task's validation examples lie, amid the samples most like them, and their ids."""
     return _examples(view, found, f"{found.source}-{key_of(view)}")
 
 
 @st.cache_resource(max_entries=8, show_spinner="Placing the validation examples")
 def _examples(_view: View, _found: Map, key: str) -> Any:
-    return place_examples(_found, task_cosines(_view.catalog, _view.task))
+    table = _view.catalog.store.examples(_view.task)
+    said = [f"{name}\nvalidation example" for name in table["example_id"]]
+    return place_examples(_found, task_cosines(_view.catalog, _view.task)), said
+
+
+def words(view: View, panels: Any) -> Any:
+    """What is said of the chosen samples under the mouse."""
+    rows = [rows for classes in panels.values() for rows in classes.values()]
+    return _words(view, rows, said(view))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _words(_view: View, _rows: Any, key: str) -> Any:
+    return point_words(_view.catalog, _view.problem, _view.select("gtp"), _rows)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _columns(_view: View, _found: Map, key: str) -> Any:
     return columns(_view.catalog, _found, _view.problem.influence)
+
+
+def raw(found: Map, region: Any, place: Any) -> Any:
+    """Rows of the region that are to be drawn one by one, if that is asked for; else None."""
+    if region is None:
+        return None
+    rows = inside(found, region)
+    if not 0 < len(rows) <= _MOST_RAW:
+        return None
+    return rows if place.toggle(f"Show its {len(rows):,} points", key="raw") else None
 
 
 def card(view: View, found: Map, region: Any, selections: dict[str, Any]) -> None:
@@ -154,78 +142,40 @@ def card(view: View, found: Map, region: Any, selections: dict[str, Any]) -> Non
     _frame.table(texts, "region-texts", height=320)
 
 
-def topic_link(view: View, found: Map, shares: Any) -> None:
-    """Tag a topic, and see its samples in the table."""
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    names = [str(name) for name in shares["topic"]]
-    topic = left.selectbox("Look into a topic", names, key="cover-topic")
-    rows = rows_of_topic(found, names.index(str(topic)))
-    name = f"topic: {topic}"
-    if right.button("Tag its samples", icon=":material/label:", key="tag-topic"):
-        ids = view.catalog.sample_ids().gather(rows).to_list()
-        _edits.make(view.catalog, "tag", ids, name)
-        st.rerun()
-    st.page_link(
-        st.session_state["_pages"]["samples"],
-        label="Samples with this topic's tag",
-        icon=":material/filter_alt:",
-        query_params={"f": link_by("tag", name)},
-    )
-
-
-def source_link(met: Any) -> None:
-    """See a source's samples in the table."""
-    left, right = st.columns([2, 3], vertical_alignment="bottom")
-    names = list(dict.fromkeys(str(name) for name in met["source"]))
-    source = left.selectbox("Look into a source", names, key="cover-source")
-    right.page_link(
-        st.session_state["_pages"]["samples"],
-        label="Its samples",
-        icon=":material/filter_alt:",
-        query_params={"f": link_by("source", str(source))},
-    )
-
-
-def examples_table(table: Any) -> None:
-    """Validation examples, worst served first; a picked one leads to what is like it."""
-    event = st.dataframe(
-        table.to_arrow(),
-        hide_index=True,
-        height=240,
-        key="served-examples",
-        on_select="rerun",
-        selection_mode="single-row",
-    )
-    rows = [row for row in event.selection.rows if row < table.height] or [0]
-    if not table.is_empty():
-        picked = table.row(rows[0], named=True)
-        st.page_link(
-            st.session_state["_pages"]["samples"],
-            label=f"Samples most like {_frame.plain(picked['best_sample'])}, which is most like "
-            f"{_frame.plain(picked['example_id'])}",
-            icon=":material/filter_alt:",
-            query_params={"f": link_by("near", picked["best_sample"])},
-        )
-
-
 def _actions(view: View, rows: Any) -> None:
-    ids = view.catalog.sample_ids().gather(rows).to_list()
+    """Edits of the whole region, and the region as a filter."""
     name = st.text_input("Tag", value="region", key="region-tag", max_chars=80)
-    tag, pin, ban = st.columns(3)
-    if tag.button("Tag all", icon=":material/label:", key="region-do-tag", disabled=not name):
-        _edits.make(view.catalog, "tag", ids, name)
-        st.rerun()
-    if pin.button("Pin all", icon=":material/push_pin:", key="region-pin"):
-        _edits.make(view.catalog, "pin", ids)
-        st.rerun()
-    if ban.button("Ban all", icon=":material/block:", key="region-ban"):
-        _edits.make(view.catalog, "ban", ids)
-        st.rerun()
-    link, count = link_to(ids)
-    fits = count == len(ids)  # else a tag stands for more than a link carries
-    st.page_link(
-        st.session_state["_pages"]["samples"],
-        label="These in the table of samples" if fits else "Samples with this tag",
-        icon=":material/filter_alt:",
-        query_params={"f": link if fits else link_by("tag", name)},
-    )
+    asked = {
+        "tag": ("Tag all", ":material/label:", "tag", name),
+        "pin": ("Pin all", ":material/push_pin:", "pin", ""),
+        "ban": ("Ban all", ":material/block:", "ban", ""),
+        "basket": ("Basket", ":material/shopping_basket:", "tag", BASKET),
+    }
+    with st.container(horizontal=True):
+        for key, (label, icon, what, value) in asked.items():
+            st.button(
+                label,
+                icon=icon,
+                key=f"region-do-{key}",
+                disabled=what == "tag" and not value,
+                on_click=_edit,
+                args=(view, rows, what, value),
+            )
+        st.button(
+            "Filter to region",
+            icon=":material/filter_alt:",
+            key="region-filter",
+            on_click=_browse.only,
+            args=("region", _address.text("region")),
+            help="Adds it to the filters of Samples.",
+        )
+    here = spell_filters([Filter("region", _address.text("region"))])
+    _frame.link("samples", "These alone in the table of samples", f=here, p="1")
+    if BASKET in view.catalog.tags():
+        basket = spell_filters([Filter("tag", BASKET)])
+        _frame.link("samples", "The basket: its samples, and their ids as CSV", f=basket, p="1")
+
+
+def _edit(view: View, rows: Any, what: str, value: str) -> None:
+    ids = view.catalog.sample_ids().gather(rows).to_list()
+    _edits.make(view.catalog, what, ids, value)

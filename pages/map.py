@@ -4,7 +4,7 @@ import streamlit as st
 
 from gtp_core.figures.map import map_figure, topic_labels
 from gtp_core.neighbors import MAP_WORD, density, map_sources, panels_of, topics_covered
-from pages import _frame, _region, _start
+from pages import _browse, _frame, _neighbors, _region, _start
 
 _start.require("map")
 view = _frame.header()
@@ -12,34 +12,38 @@ view = _frame.header()
 with _frame.one_sentence():
     words = {name: MAP_WORD.get(name, _frame.plain(name)) for name in map_sources(view.catalog)}
     source = _frame.choice("Map of", list(words), "map", words=words, about=_region.ABOUT)
-    found = _region.ready(view.catalog, source)
+    found = _neighbors.map_ready(view.catalog, source)
     gtp, topk = view.select("gtp"), view.select("top-k")
 
 left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
 side = _frame.choice("Panels", ["two", "one"], "panels", place=left, words=_region.PANELS)
 examples = middle.toggle("Validation examples", key="examples")
-shown = _region.examples(view, found) if examples else None
-region = _region.current()
-key = f"{source}-{side}-{examples}-{view.theme}-{_region.said(view)}"
+region = _region.current(source)
+points = _region.raw(found, region, right)
+panels = panels_of(gtp.support, topk.support, together=side == "one")
+places, named = _region.examples(view, found) if examples else (None, ())
+key = f"{source}-{side}-{examples}-{points is None}-{view.theme}-{_region.said(view)}"
 
 picture = map_figure(
-    density(found),
+    density(found, list(panels["GTP and top-k"].values()) if side == "one" else ()),
     topics_covered(found, {"GTP": gtp.support, "top-k": topk.support}),
     found.xy,
-    panels_of(gtp.support, topk.support, together=side == "one"),
+    panels,
     topic_labels(found.xy, found.topic, found.names),
     view.theme,
-    examples=shown,
+    words=_region.words(view, panels),
+    examples=places,
+    example_words=named,
     region=_region.to_draw(region, key),
+    raw=points,
 )
-_region.draw(picture, key)
+_region.draw(picture, key, source)
 st.caption(
     "The map is for browsing: near on it is not always near in truth. Reasons come from "
-    "full-dimension gradients. Darker means more samples; the shapes are chosen ones."
+    "full-dimension gradients. Darker means more samples; the signs are chosen ones: point at one "
+    "to see which, draw a lasso or a box to see what is special about a region."
 )
-if region is None:
-    right.caption("Draw a lasso or a box to see what is special about a region.")
-elif right.button("Clear region", icon=":material/close:", key="clear-region"):
-    _region.clear()
-else:
+_browse.strip()
+if region is not None:
+    st.button("Clear region", icon=":material/close:", key="clear-region", on_click=_region.clear)
     _region.card(view, found, region, {"GTP": gtp, "top-k": topk})

@@ -53,6 +53,7 @@ TITLES = {
     "duplicates": "Which duplicates went, and for whom?",
     "map": "Where in the pool do the choices lie?",
     "coverage": "What am I losing?",
+    "verify": "Do the chosen samples train a better model?",
 }
 LEAST = {  # widgets and other parts that a page has at least
     "samples": {"dataframe": 1, "selectbox": 3, "multiselect": 4, "button": 7, "text_input": 2},
@@ -61,6 +62,7 @@ LEAST = {  # widgets and other parts that a page has at least
     "overview": {"metric": 5, "plotly_chart": 4, "selectbox": 1, "select_slider": 2},
     "budget_lab": {"metric": 4, "plotly_chart": 5, "dataframe": 1, "select_slider": 2},
     "home": {"plotly_chart": 1, "dataframe": 3, "text_input": 1, "text_area": 1},
+    "verify": {"multiselect": 1, "toggle": 2, "text_input": 3, "warning": 1},
     "export": {"selectbox": 3, "toggle": 1, "button": 1, "select_slider": 2},
     "duplicates": {"metric": 4, "plotly_chart": 3, "dataframe": 5, "selectbox": 3, "button": 5},
     "map": {"plotly_chart": 1, "toggle": 1, "select_slider": 2},
@@ -592,11 +594,11 @@ def test_hostile_texts_reach_the_table_as_they_are(opened):
 @pytest.fixture
 def demo(monkeypatch, tmp_path_factory):
     """The demo, with a workspace of its own; a path that is not shipped is not waited for."""
-    from pages import _neighbors, _region, _view
+    from pages import _neighbors, _view
 
     monkeypatch.delenv("GTP_STORE", raising=False)
     monkeypatch.setenv("GTP_WORKSPACE", str(tmp_path_factory.getbasetemp() / "demo-work"))
-    for page in (_view, _neighbors, _region):
+    for page in (_view, _neighbors):
         monkeypatch.setattr(page, "_SMALL_POOL", 0)
     return open_page
 

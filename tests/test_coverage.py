@@ -1,24 +1,40 @@
 """Promises of coverage: rates against the pool, examples by how well they are served."""
 
+import json
+from contextlib import closing
+
+import conftest
 import numpy as np
 import polars as pl
 import pytest
+from conftest import build_store, sample_table
 
 from gtp_core.atoms import pose
-from gtp_core.errors import TaskError
+from gtp_core.catalog import open_catalog
+from gtp_core.errors import CatalogError, TaskError
 from gtp_core.figures.coverage import (
-    lengths_figure,
     served_figure,
+    source_topic_axes,
     source_topics_figure,
     topics_figure,
+    values_figure,
 )
 from gtp_core.methods import select
 from gtp_core.report.coverage import (
-    length_shares,
     served,
     served_sentence,
     source_topics,
     topic_shares,
+)
+from gtp_core.report.values import (
+    is_log,
+    measured,
+    measures,
+    middle_values,
+    read_range,
+    rows_between,
+    spell_range,
+    value_shares,
 )
 from gtp_core.trajectories import open_task, open_trajectories
 
@@ -109,10 +125,77 @@ def test_what_has_no_list_of_examples_is_refused(catalog, says):
     says(caught.value, "maths,dates")
 
 
-def test_lengths_are_shares_that_sum_to_one(catalog):
-    shares = length_shares(catalog, {"GTP": np.array([1, 2, 3])})
-    assert shares["pool"].sum() == pytest.approx(1)
+def test_a_cell_of_the_heatmap_is_where_its_source_and_topic_are(catalog):
+    topic = np.arange(60) % 3
+    topic[5] = -1
+    met = source_topics(catalog, topic, NAMES, np.array([0, 1, 2, 4]))
+    sources, topics = source_topic_axes(met)
+    grid = source_topics_figure(met, "light").figure.data[0].z
+    for source, name, pool, chosen in met.rows():
+        assert grid[sources.index(source), topics.index(name)] == pytest.approx(chosen / pool)
+
+
+@pytest.mark.parametrize("name", ["length", "influence", "norm"])
+def test_a_measure_is_held_against_the_pool_and_its_bins_hold_everybody(catalog, problem, name):
+    values = measured(catalog, problem, name)
+    supports = {"GTP": np.array([1, 2, 3])}
+    shares = value_shares(values, supports)
+    known = int(np.isfinite(values).sum())
+    assert shares["pool"].sum() == pytest.approx(known / 60)
     assert shares["GTP"].sum() == pytest.approx(1)
-    picture = lengths_figure(shares, "dark")
-    assert "Middle length" in picture.alt
+    seen: list[int] = []
+    for place in range(shares.height):
+        told, low, high = read_range(spell_range(name, shares, place))
+        rows = rows_between(values, low, high)
+        assert told == name
+        assert len(rows) == pytest.approx(60 * shares["pool"][place])
+        seen += rows.tolist()
+    assert sorted(seen) == np.flatnonzero(np.isfinite(values)).tolist()
+    middles = middle_values(values, supports)
+    assert middles["GTP"] == pytest.approx(np.median(values[[1, 2, 3]]))
+    picture = values_figure(shares, middles, "dark", name=name, log=is_log(values))
+    assert f"Median {name}" in picture.alt
     assert [trace.name for trace in picture.figure.data] == ["pool", "GTP"]
+
+
+def test_numbers_in_the_records_are_measures_and_ids_and_texts_are_none(tmp_path):
+    def with_records(rows):
+        lines = [
+            json.dumps({"n": 1, "id": row, "quality": row / 2, "is_good": True, "text": "5"})
+            for row in rows
+        ]
+        lines = [line if row % 7 else "{" for row, line in zip(rows, lines, strict=True)]
+        return sample_table(rows).with_columns(record=pl.Series(lines, dtype=pl.String))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conftest, "sample_table", with_records)
+        store = build_store(tmp_path / "store")
+    with closing(open_catalog(store, workspace=tmp_path / "work")) as catalog:
+        assert list(measures(catalog)) == ["record.quality", "record.n", "influence", "norm"]
+        problem = pose(catalog, "maths", n_splits=0)
+        values = measured(catalog, problem, "record.quality")
+        wanted = [row / 2 if row % 7 else float("nan") for row in range(60)]
+        assert np.array_equal(values, wanted, equal_nan=True)
+
+
+def test_without_numbers_in_the_records_there_is_what_the_gradients_say(catalog, problem, says):
+    assert list(measures(catalog)) == ["influence", "norm"]
+    for name in ("moon", "record.$..a", "record.", ""):
+        with pytest.raises(CatalogError) as caught:
+            measured(catalog, problem, name)
+        says(caught.value, "length", "record.NAME")
+    for text in ("length", "length:1", "length:a:b"):
+        with pytest.raises(CatalogError, match="no range"):
+            read_range(text)
+
+
+@pytest.mark.parametrize("values", [[], [3.0] * 60, [float("nan")] * 60, [-5.0, 5.0] * 30])
+def test_measures_of_one_value_or_none_are_shares_too(values):
+    rows = np.array(values)
+    shares = value_shares(rows, {"GTP": np.arange(len(rows))[:2]})
+    assert shares.height >= 1
+    found = sum(
+        len(rows_between(rows, *read_range(spell_range("length", shares, place))[1:]))
+        for place in range(shares.height)
+    )
+    assert found == np.isfinite(rows).sum()

@@ -7,13 +7,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gtp_core.atoms import pose
 from gtp_core.cli import main
 from gtp_core.errors import CatalogError
-from gtp_core.figures.map import map_figure, topic_labels
+from gtp_core.figures.map import MOST_POINTS, map_figure, topic_labels
+from gtp_core.methods import select
 from gtp_core.neighbors import (
     Map,
     columns,
-    corners_of,
     density,
     inside,
     link_by,
@@ -23,17 +24,22 @@ from gtp_core.neighbors import (
     prepare_map,
     read_region,
     region_counts,
+    region_of,
     region_texts,
+    rows_of_topic,
     saved_map,
     special,
     spell_region,
     task_cosines,
+    topic_name,
     topics_covered,
 )
 from gtp_core.neighbors.graph import build_graph
 from gtp_core.neighbors.layout import lay_out_points
 from gtp_core.neighbors.text import text_sketches
 from gtp_core.neighbors.topics import find_topics, topic_words
+from gtp_core.report import verdict_table
+from gtp_core.report.points import point_words, some_verdicts
 
 
 def blobs(n=90, groups=3, dim=16, seed=0):
@@ -160,23 +166,30 @@ def test_points_in_a_polygon_by_the_even_odd_rule():
 def test_a_region_is_spelled_short_and_read_back():
     circle = [(0.5 + 0.3 * math.cos(t), 0.5 + 0.3 * math.sin(t)) for t in np.linspace(0, 6.2, 500)]
     text = spell_region(np.array(circle))
-    assert len(text) < 500
+    assert len(text) == 4 * 32
     read = read_region(text)
-    assert 3 <= len(read) <= 60
-    assert np.abs(np.linalg.norm(read - 0.5, axis=1) - 0.3).max() < 0.002
+    assert read.shape == (32, 2)
+    assert np.abs(np.linalg.norm(read - 0.5, axis=1) - 0.3).max() < 0.001
+    one, other = read - 0.5, np.roll(read, -1, axis=0) - 0.5
+    enclosed = np.abs((one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]).sum()) / 2
+    assert enclosed == pytest.approx(math.pi * 0.09, rel=0.02)
+    corners = square(0.25, 0.1, 0.75, 0.9)
+    assert np.allclose(read_region(spell_region(corners)), corners, atol=1 / 4000)
+    assert read_region(spell_region(square(-3, -3, 4, 4))).min() == 0
 
 
-@pytest.mark.parametrize("text", ["", "x", "1.2", "1.2_3.4", "1.2.3_4.5_6.7", "1_2_3", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "x", "AAAA", "AAAAAAAA", "AAAABBBBCCC", "AAAABBBB CCC", "\u00e9" * 12, "A" * 5000]
+)
 def test_what_is_no_region_is_none(text):
     assert read_region(text) is None
+    assert len(inside(drawn([[0.5, 0.5]]), read_region(text))) == 0
 
 
-def test_a_lasso_or_a_box_becomes_corners_and_nothing_else():
-    lasso = {"lasso": [{"x": [0, 1, 0.5], "y": [0, 0, 1]}], "box": []}
-    assert corners_of(lasso) == "0.0_999.0_500.999"
-    box = {"box": [{"x": [0.2, 0.4], "y": [0.9, 0.1]}], "lasso": []}
-    assert read_region(corners_of(box)).shape == (4, 2)
-    assert corners_of({"box": [], "lasso": []}) == ""
+def test_a_region_says_on_which_map_it_lies():
+    polygon, source = region_of("AAAA__AA____:step-10")
+    assert (polygon.shape, source) == ((3, 2), "step-10")
+    assert region_of("") == (None, "")
 
 
 def test_what_is_special_about_a_region_comes_first():
@@ -227,24 +240,40 @@ def test_examples_lie_amid_the_samples_most_like_them(own_catalog):
 # --- the figure ------------------------------------------------------------------------------
 
 
-def test_only_corners_travel_because_nothing_on_the_map_can_be_selected():
+def test_200_000_samples_are_a_figure_of_less_than_a_megabyte():
     generator = np.random.default_rng(0)
     found = drawn(generator.random((200_000, 2)), generator.integers(0, 2, 200_000))
-    support = np.arange(3000)
-    panels = panels_of(support, support[1000:] + 5, together=False)
+    support = np.arange(8000)
+    panels = panels_of(support, support[4000:] + 3500, together=False)
     finding = topics_covered(found, {"GTP": support})
-    assert finding == "GTP takes 3,000 samples of 2 topics, of 2"
+    assert finding == "GTP takes 8,000 samples of 2 topics, of 2"
     labels = topic_labels(found.xy, found.topic, ("one <b>", "two"))
-    picture = map_figure(density(found), finding, found.xy, panels, labels, "light")
-    lines = [trace for trace in picture.figure.data if trace.type == "scatter"]
-    markers = [trace for trace in lines if "markers" in trace.mode]
-    assert [len(t.x) for t in markers] == [1, 1]
-    assert all(t.x[0] < 0 for t in markers)
+    said = {row: f"sample-{row:06d}\nchosen\n{'<a> ' * 20}" for row in range(0, 10_000, 8)}
+    said |= {row: f"sample-{row:06d}\nchosen" for row in range(10_000) if row % 8}
+    picture = map_figure(density(found), finding, found.xy, panels, labels, "light", words=said)
     assert len(picture.figure.to_json()) < 1_000_000
     assert "200,000 samples" in picture.alt
-    assert all("<b>" not in note.text for note in picture.figure.layout.annotations)
-    shapes = [trace for trace in lines if trace.name == "GTP"]
-    assert np.isnan(shapes[0].x).sum() == len(panels["GTP"]["gtp"])
+    assert all("<b>" not in note.text for note in picture.figure.layout.annotations[2:])
+    points = [trace for trace in picture.figure.data if trace.name == "GTP"]
+    assert len(points[0].x) == MOST_POINTS < len(panels["GTP"]["gtp"])
+    assert points[0].customdata[0].startswith("sample-000000<br>chosen<br>&lt;a&gt;")
+    assert "sample" not in points[0].hovertemplate
+
+
+def test_what_is_said_of_a_point_is_its_verdict_and_how_its_text_begins(own_catalog):
+    problem = pose(own_catalog, "maths")
+    chosen = select(problem, 6)
+    table = verdict_table(own_catalog, problem, chosen)
+    rows = np.setdiff1d(np.arange(60), [3])
+    assert some_verdicts(own_catalog, problem, chosen, rows).tolist() == (
+        table["verdict"].gather(rows).to_list()
+    )
+    said = point_words(own_catalog, problem, chosen, [chosen.support, np.arange(5)])
+    assert set(said) == {*chosen.support.tolist(), *range(5)}
+    for row, text in said.items():
+        name, verdict, words = text.split("\n")
+        assert (name, verdict) == table.row(row)[:2]
+        assert 0 < len(words) <= 80
 
 
 def test_the_density_counts_everybody_once():
@@ -277,8 +306,34 @@ def test_one_panel_has_four_classes_and_a_region_is_drawn():
         region=square(0, 0, 1, 1),
     )
     assert len(picture.figure.layout.shapes) == 1
-    assert {"validation examples", "both"} <= {t.name for t in picture.figure.data}
+    names = {trace.name for trace in picture.figure.data}
+    assert names == {None, "neither (density)", "GTP", "top-k", "both", "validation examples"}
     assert picture.table["samples"].to_list() == [1, 1, 1]
+
+
+def test_points_of_a_region_are_drawn_in_both_panels_and_weigh_little():
+    found = drawn(np.random.default_rng(0).random((30_000, 2)))
+    panels = panels_of(np.array([1, 2]), np.array([2, 3]), together=False)
+    labels = topic_labels(found.xy, found.topic, found.names)
+    rows = np.arange(20_000)
+    picture = map_figure(density(found), "x", found.xy, panels, labels, "dark", raw=rows)
+    drawn_all = [trace for trace in picture.figure.data if trace.name == "samples of the region"]
+    assert [(len(trace.x), trace.hoverinfo) for trace in drawn_all] == [(20_000, "skip")] * 2
+    assert len(picture.figure.to_json()) < 1_000_000
+
+
+def test_who_does_not_count_is_missing_from_the_density():
+    found = drawn([[0.1, 0.1], [0.5, 0.5], [0.9, 0.2], [np.nan, np.nan]])
+    assert (density(found, [np.array([1]), np.array([2, 3])]) > 0).sum() == 1
+
+
+def test_a_topic_is_found_by_its_number():
+    found = drawn(np.full((4, 2), 0.5), np.array([0, 1, 1, -1]))
+    assert rows_of_topic(found, "1").tolist() == [1, 2]
+    assert topic_name(found, "1") == "b"
+    for number in ("2", "-1", "", "x", "9" * 50):
+        assert len(rows_of_topic(found, number)) == 0
+        assert "no topic" in topic_name(found, number)
 
 
 def test_a_tag_is_a_filter_that_a_link_carries():

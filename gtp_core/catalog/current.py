@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog.catalog import Catalog
-from gtp_core.catalog.filters import Filter, is_nearest, working_set
+from gtp_core.catalog.filters import Filter, is_nearest, within, working_set
 
 PAGE = 100  # rows of the working set that are shown at a time
 _SECONDS = 10.0
@@ -74,6 +74,7 @@ class Current:
         filters: Sequence[Filter] = (),
         order: str = "pool",
         nearest: Mapping[Filter, Nearest] | None = None,
+        placed: Mapping[Filter, np.ndarray] | None = None,
     ) -> "WorkingSet":
         """The samples that pass the filters, in an order of ORDERS; most similar first if asked.
 
@@ -81,6 +82,7 @@ class Current:
             filters: from the page or a link.
             order: a key of ORDERS.
             nearest: what was found for filters that ask for the most similar.
+            placed: the rows of filters that say where samples lie.
 
         Raises:
             CatalogError: a condition or pattern that DuckDB refuses, or too slow.
@@ -89,7 +91,8 @@ class Current:
             if one.kind == "where":
                 self.catalog.check_condition(one.value)
         found = [(nearest or {})[one] for one in filters if is_nearest(one)]
-        sql, params = working_set(filters, order, [near.rows for near in found])
+        among = [*(near.rows for near in found), *within(placed or {})]
+        sql, params = working_set(filters, order, among)
         rows = self.ask(sql, params, limit=self.n_samples)["row"].to_numpy()
         if not found:
             return WorkingSet(self, rows)

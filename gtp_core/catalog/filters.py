@@ -1,7 +1,7 @@
 """The working set: filters that a link can carry, turned into one query over the pool."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -17,10 +17,15 @@ FILTER_KINDS = {
     "where": "w",
     "like": "x",
     "near": "g",
+    "region": "r",
+    "topic": "c",
+    "range": "n",
 }
 """What a filter can be about, each with its letter in a link. `source`, `verdict`, `tag` and `mark`
 (pin or ban) ask for equality, `search` for words or a /pattern/ in id and texts, `where` for an SQL
-condition; `like` (a text) and `near` (a sample id) for what is most similar."""
+condition; `like` (a text) and `near` (a sample id) for what is most similar. `region` (corners on a
+map), `topic` (its number) and `range` (of a measure) stand for any number of samples by saying
+where they lie; who knows the map finds their rows."""
 
 ORDERS = {
     "valuable": "most valuable",
@@ -79,6 +84,18 @@ def spell_filters(filters: Sequence[Filter]) -> str:
 def is_nearest(one: Filter) -> bool:
     """Whether a filter asks for what is most similar, and so orders what it finds."""
     return one.kind in ("like", "near")
+
+
+def is_placed(one: Filter) -> bool:
+    """Whether a filter says where samples lie, so that their rows are found outside SQL."""
+    return one.kind in ("region", "topic", "range")
+
+
+def within(placed: Mapping[Filter, np.ndarray]) -> list[np.ndarray]:
+    """The rows to stay within: those of any of the topics, and of every region and range."""
+    topics = [rows for one, rows in placed.items() if one.kind == "topic"]
+    others = [rows for one, rows in placed.items() if one.kind != "topic"]
+    return [np.unique(np.concatenate(topics)), *others] if topics else others
 
 
 def working_set(

@@ -1,6 +1,6 @@
 """Figures of coverage: topics, sources and topics, validation examples, lengths."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -52,8 +52,8 @@ def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Pict
                     "title": {"text": "taken"},
                 },
             },
-            tiling={"pad": 2},
-            root={"color": "rgba(0,0,0,0)"},
+            tiling={"pad": 1},
+            pathbar={"visible": False},
         )
     )
     none = int((rate == 0).sum())
@@ -63,14 +63,21 @@ def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Pict
     return Picture(figure, f"Topics by share of the pool and selection rate. {title}.", shares)
 
 
+def source_topic_axes(met: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """The sources, at most 20, and topics that the heatmap shows, the largest first."""
+    found = []
+    for name in ("source", "topic"):
+        sizes = met.group_by(name).agg(pl.col("pool").sum())
+        found.append(sizes.sort(["pool", name], descending=[True, False])[name].to_list())
+    return found[0][:_MOST_SOURCES], found[1]
+
+
 def source_topics_figure(met: pl.DataFrame, theme: Theme) -> Picture:
     """Heatmap of sources against topics: the share of each cell that is chosen."""
-    sizes = met.group_by("source").agg(pl.col("pool").sum()).sort("pool", descending=True)
-    sources = sizes["source"].head(_MOST_SOURCES).to_list()
+    sources, topics = source_topic_axes(met)
     table = met.filter(pl.col("source").is_in(sources)).with_columns(
         (pl.col("chosen") / pl.col("pool")).alias("rate")
     )
-    topics = met.group_by("topic").agg(pl.col("pool").sum()).sort("pool", descending=True)["topic"]
     place = {name: i for i, name in enumerate(topics)}
     line = {name: i for i, name in enumerate(sources)}
     grid = np.full((len(sources), len(topics)), np.nan, np.float32)
@@ -79,7 +86,7 @@ def source_topics_figure(met: pl.DataFrame, theme: Theme) -> Picture:
     figure = go.Figure(
         go.Heatmap(
             z=grid,
-            x=short_labels(topics.to_list()),
+            x=short_labels(topics),
             y=short_labels(sources),
             colorscale=[[0, colour(theme, "grid")], [1, colour(theme, "gtp")]],
             colorbar={"tickformat": ".0%", "thickness": 12, "title": {"text": "chosen"}},
@@ -131,19 +138,30 @@ def served_figure(table: pl.DataFrame, theme: Theme, *, names: Sequence[str]) ->
         x=f"validation examples, worst served by {first} first",
         y="cosine",
     )
+    figure.update_layout(hoverdistance=-1)  # a click asks for what is nearest to it
     return Picture(figure, f"Cosine of each validation example with the choices. {title}.", table)
 
 
-def lengths_figure(shares: pl.DataFrame, theme: Theme) -> Picture:
-    """Shares of samples by length, in the pool and in the selections."""
+def values_figure(
+    shares: pl.DataFrame, middles: Mapping[str, float], theme: Theme, *, name: str, log: bool
+) -> Picture:
+    """Shares of samples by a measure, in the pool and in the selections.
+
+    Args:
+        shares: of `value_shares`.
+        middles: the median in the pool and in every selection.
+        theme: light or dark.
+        name: of the measure.
+        log: whether its scale is.
+    """
     figure = go.Figure()
-    middle = {}
-    for name in shares.columns[1:]:
-        key = {"GTP": "gtp", "pool": "random"}.get(name, name)
+    (shown,) = short_labels([name])
+    for column in shares.columns[3:]:
+        key = {"GTP": "gtp", "pool": "random"}.get(column, column)
         figure.add_scatter(
-            x=shares["tokens"].to_numpy(),
-            y=shares[name].to_numpy(),
-            name=name,
+            x=shares["middle"].to_numpy(),
+            y=shares[column].to_numpy(),
+            name=column,
             mode="lines",
             line={
                 "color": colour(theme, key),
@@ -153,11 +171,11 @@ def lengths_figure(shares: pl.DataFrame, theme: Theme) -> Picture:
             },
             hovertemplate="%{y:.1%}",
         )
-        reached = np.cumsum(shares[name].to_numpy())
-        middle[name] = float(shares["tokens"][int((reached >= 0.5 * reached[-1]).argmax())])
-    told = ", ".join(f"{name} {value:,.0f}" for name, value in middle.items())
-    title = f"Middle length in tokens: {told}"
-    lay_out(figure, theme, title=title, x="tokens (log scale)", y="share")
-    figure.update_xaxes(type="log")
+    told = ", ".join(f"{one} {value:,.3g}" for one, value in middles.items())
+    title = f"Median {shown}: {told}"
+    scale = " (log scale)" if log else ""
+    lay_out(figure, theme, title=title, x=f"{shown}{scale}", y="share of samples")
+    figure.update_xaxes(type="log" if log else "linear", hoverformat=".3g")
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    return Picture(figure, f"Samples by length. {title}.", shares)
+    figure.update_layout(hoverdistance=-1)
+    return Picture(figure, f"Samples by {shown}. {title}.", shares)

@@ -1,29 +1,19 @@
-"""The map: all samples as density, the chosen as small shapes, GTP beside top-k on one scale.
+"""The map: all samples as density, the chosen as points, GTP beside top-k on one scale."""
 
-Chosen samples are drawn as polygons of a line trace, because plotly selects markers: a lasso would
-send each of them to the server. So it sends its own corners and nothing else.
-"""
-
+import html
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
-from gtp_core.figures.theme import Picture, Theme, colour, lay_out, word
+from gtp_core.figures.theme import SYMBOLS, Picture, Theme, colour, lay_out, word
 
 MAP_HEIGHT = 620
-_MOST_SHAPES = 5000
-_SIZE = 0.0065  # half the width of a shape, in units of the map
-_SHAPES = {
-    "gtp": [(np.cos(t), np.sin(t)) for t in np.linspace(0, 2 * np.pi, 9)],
-    "top-k": [(0, 1.25), (1.25, 0), (0, -1.25), (-1.25, 0), (0, 1.25)],
-    "both": [(1, 1), (1, -1), (-1, -1), (-1, 1), (1, 1)],
-    "example": [  # a star
-        *((0, 1.9), (0.45, 0.6), (1.8, 0.6), (0.7, -0.25), (1.1, -1.5), (0, -0.75)),
-        *((-1.1, -1.5), (-0.7, -0.25), (-1.8, 0.6), (-0.45, 0.6), (0, 1.9)),
-    ],
-}
+MOST_POINTS = 3000  # of a class that are drawn: a megabyte with what is said of them
+_NAMES = {"example": "validation examples"}
+_SIZES = {"example": 13, "both": 7}
+_SYMBOLS = SYMBOLS | {"example": "star-open"}
 
 
 def map_figure(
@@ -34,10 +24,13 @@ def map_figure(
     labels: pl.DataFrame,
     theme: Theme,
     *,
+    words: Mapping[int, str] | None = None,
     examples: np.ndarray | None = None,
+    example_words: Sequence[str] = (),
     region: np.ndarray | None = None,
+    raw: np.ndarray | None = None,
 ) -> Picture:
-    """Panels on the same axes, each with the density of all samples and what was chosen.
+    """Panels on the same axes, each with the density of samples and what was chosen.
 
     Args:
         density: (bins, bins) uint8 on a log scale.
@@ -46,36 +39,42 @@ def map_figure(
         panels: by title, the rows of each class: `gtp`, `top-k`, `both`.
         labels: x, y, text of the topics.
         theme: light or dark.
+        words: by row, what is said of a chosen sample under the mouse, a line each.
         examples: (n_examples, 2) where validation examples lie.
+        example_words: what is said of each of them.
         region: (n_corners, 2) what is marked.
+        raw: rows that are drawn as points of their own.
     """
     figure = go.Figure()
+    known = words or {}
     for number, (_, classes) in enumerate(panels.items(), 1):
         axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"} if number > 1 else {}
         figure.add_trace(_density(density, theme, axes))
-        # A point that nobody sees: without one, plotly offers no lasso.
-        figure.add_scatter(
-            x=[-1], y=[-1], mode="markers", hoverinfo="skip", showlegend=False, **axes
-        )
+        figure.add_trace(_everybody(theme, number == 1, axes, together=len(panels) == 1))
+        if raw is not None:
+            figure.add_trace(_raw(xy[raw], theme, number == 1, axes))
         for name, rows in classes.items():
-            figure.add_trace(_shapes(name, xy[rows[:_MOST_SHAPES]], theme, axes, number == 1))
+            some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_POINTS)).astype(int)]
+            said = [known.get(row, "") for row in some.tolist()]
+            legend = number == 1 or name == "top-k"
+            figure.add_trace(_points(name, xy[some], said, theme, legend, axes))
         if examples is not None and len(examples):
-            figure.add_trace(_shapes("example", examples, theme, axes, number == 1))
-    title = finding
-    lay_out(figure, theme, title=title, x="", y="", height=MAP_HEIGHT)
-    _place_axes(figure, len(panels))
+            said = list(example_words) or [""] * len(examples)
+            figure.add_trace(_points("example", examples, said, theme, number == 1, axes))
+    lay_out(figure, theme, title=finding, x="", y="", height=MAP_HEIGHT)
+    _place_axes(figure, list(panels), theme)
     _label(figure, labels, len(panels), theme)
     _mark(figure, region, len(panels), theme)
-    figure.update_layout(hovermode=False, dragmode="lasso", showlegend=True)
+    figure.update_layout(hovermode="closest", dragmode="lasso", showlegend=True)
     table = pl.DataFrame(
         [(name, kind, len(rows)) for name, c in panels.items() for kind, rows in c.items()],
         schema=["panel", "class", "samples"],
         orient="row",
     )
-    alt = (
-        f"Map of {int(np.isfinite(xy[:, 0]).sum()):,} samples as density with the chosen. {title}."
+    placed = int(np.isfinite(xy[:, 0]).sum())
+    return Picture(
+        figure, f"Map of {placed:,} samples as density with the chosen. {finding}.", table
     )
-    return Picture(figure, alt, table)
 
 
 def _density(density: np.ndarray, theme: Theme, axes: dict[str, str]) -> go.Heatmap:
@@ -99,48 +98,104 @@ def _density(density: np.ndarray, theme: Theme, axes: dict[str, str]) -> go.Heat
     )
 
 
-def _shapes(
-    name: str, places: np.ndarray, theme: Theme, axes: dict[str, str], legend: bool
-) -> go.Scatter:
-    """A small polygon at every place, all in one line with gaps."""
-    corners = np.array(_SHAPES[name], np.float32) * _SIZE
-    gap = np.full((1, 2), np.nan, np.float32)
-    one = np.vstack([corners, gap])
-    points = (places[:, None, :].astype(np.float32) + one[None]).reshape(-1, 2)
-    shade = colour(theme, "ink" if name == "example" else name)
+def _everybody(theme: Theme, legend: bool, axes: dict[str, str], *, together: bool) -> go.Scatter:
+    """A point outside: what the legend shows of the density, and what plotly wants for a lasso."""
     return go.Scatter(
-        x=points[:, 0],
-        y=points[:, 1],
-        mode="lines",
-        fill="toself",
-        fillcolor="rgba(0,0,0,0)" if name == "example" else shade,
-        line={"color": shade, "width": 1},
-        name={"example": "validation examples", "both": "both"}.get(name, word(name)),
-        legendgroup=name,
-        showlegend=legend or name == "top-k",
+        x=[-1],
+        y=[-1],
+        mode="markers",
+        marker={"color": colour(theme, "random"), "symbol": "square", "size": 9},
+        name="neither (density)" if together else "everyone (density)",
+        showlegend=legend,
         hoverinfo="skip",
         **axes,
     )
 
 
-def _place_axes(figure: go.Figure, count: int) -> None:
-    width = 1 / count
-    for number in range(1, count + 1):
+def _raw(places: np.ndarray, theme: Theme, legend: bool, axes: dict[str, str]) -> go.Scattergl:
+    """Samples as they lie, by WebGL: twenty thousand are too many for SVG."""
+    return go.Scattergl(
+        x=places[:, 0].astype(np.float32),
+        y=places[:, 1].astype(np.float32),
+        mode="markers",
+        marker={"color": colour(theme, "ink"), "size": 3, "opacity": 0.45},
+        unselected={"marker": {"opacity": 0.45}},
+        name="samples of the region",
+        showlegend=legend,
+        hoverinfo="skip",
+        **axes,
+    )
+
+
+def _points(
+    name: str,
+    places: np.ndarray,
+    said: Sequence[str],
+    theme: Theme,
+    legend: bool,
+    axes: dict[str, str],
+) -> go.Scatter:
+    """A class of samples; what is said of them travels as data, never as a template."""
+    return go.Scatter(
+        x=places[:, 0].astype(np.float32),
+        y=places[:, 1].astype(np.float32),
+        customdata=[_line(text) for text in said],
+        hovertemplate="%{customdata}<extra></extra>",
+        mode="markers",
+        marker={
+            "color": colour(theme, "ink" if name == "example" else name),
+            "symbol": _SYMBOLS[name],
+            "size": _SIZES.get(name, 6),
+            "line": {"width": 1 if name == "example" else 0.5, "color": colour(theme, "paper")},
+        },
+        # Plotly dims what a lasso leaves out; here the lasso is about all samples.
+        unselected={"marker": {"opacity": 1}},
+        name=_NAMES.get(name, word(name)),
+        legendgroup=name,
+        showlegend=legend,
+        **axes,
+    )
+
+
+def _line(text: str) -> str:
+    return html.escape(text, quote=False).replace("\n", "<br>")
+
+
+def _place_axes(figure: go.Figure, titles: Sequence[str], theme: Theme) -> None:
+    """The panels side by side, one scale for all of them, each with its title in a corner."""
+    width = 1 / len(titles)
+    gap = 0.005 if len(titles) > 1 else 0
+    axis = {
+        "range": [0, 1],
+        "showgrid": False,
+        "zeroline": False,
+        "showticklabels": False,
+        "ticks": "",
+        "mirror": True,
+        "showline": True,
+        "linecolor": colour(theme, "grid"),
+    }
+    for number, title in enumerate(titles, 1):
         suffix = "" if number == 1 else str(number)
-        gap = 0.005 if count > 1 else 0
-        axis = {
-            "range": [0, 1],
-            "showgrid": False,
-            "zeroline": False,
-            "showticklabels": False,
-            "mirror": True,
-            "showline": True,
-        }
         domain = [(number - 1) * width + gap, number * width - gap]
         more = {"matches": "x"} if number > 1 else {}
         x = axis | {"domain": domain, "anchor": f"y{suffix}"} | more
         y = axis | {"anchor": f"x{suffix}"} | ({"matches": "y"} if number > 1 else {})
         figure.update_layout({f"xaxis{suffix}": x, f"yaxis{suffix}": y})
+        figure.add_annotation(
+            x=0.01,
+            y=0.99,
+            xref=f"x{suffix} domain",
+            yref=f"y{suffix} domain",
+            xanchor="left",
+            yanchor="top",
+            text=f"<b>{word(title)}</b>",
+            showarrow=False,
+        )
+    ink = colour(theme, "ink")
+    figure.update_layout(
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": ink, "activecolor": colour(theme, "gtp")}
+    )
 
 
 def _label(figure: go.Figure, labels: pl.DataFrame, count: int, theme: Theme) -> None:

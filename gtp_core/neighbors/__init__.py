@@ -47,6 +47,7 @@ from gtp_core.neighbors.keepers import (
 from gtp_core.neighbors.kept import Neighbors, prepare_neighbors, saved_neighbors
 from gtp_core.neighbors.layout import (
     MAP_WORD,
+    WHOLE,
     Map,
     density,
     inside,
@@ -57,14 +58,15 @@ from gtp_core.neighbors.layout import (
     rows_of_topic,
     saved_map,
     task_cosines,
+    topic_name,
     topics_covered,
 )
 from gtp_core.neighbors.pairs import Likeness
 from gtp_core.neighbors.region import (
     columns,
-    corners_of,
     read_region,
     region_counts,
+    region_of,
     region_texts,
     special,
     spell_region,
@@ -95,6 +97,7 @@ __all__ = [
     "RULES",
     "THRESHOLDS",
     "WHICH",
+    "WHOLE",
     "Decision",
     "Graph",
     "Groups",
@@ -108,7 +111,6 @@ __all__ = [
     "brief",
     "cluster_use",
     "columns",
-    "corners_of",
     "counted",
     "crossing",
     "density",
@@ -136,6 +138,7 @@ __all__ = [
     "prepare_neighbors",
     "read_region",
     "region_counts",
+    "region_of",
     "region_texts",
     "rows_alike",
     "rows_of_topic",
@@ -162,6 +165,7 @@ __all__ = [
     "task_cosines",
     "threshold_curve",
     "threshold_steps",
+    "topic_name",
     "topics_covered",
     "use_along",
     "use_sentence",

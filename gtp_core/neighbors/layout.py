@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -227,10 +227,21 @@ def panels_of(
     }
 
 
-def rows_of_topic(map_: Map, place: int) -> np.ndarray:
-    """Rows of the samples of a topic: the `place`-th of those that have any."""
-    codes = np.unique(map_.topic[map_.topic >= 0])
-    return np.flatnonzero(map_.topic == codes[place])
+def rows_of_topic(map_: Map, number: str) -> np.ndarray:
+    """Rows of the samples of a topic, by its number as a link carries it; of no other, none."""
+    return np.flatnonzero(map_.topic == _topic(map_, number))
+
+
+def topic_name(map_: Map, number: str) -> str:
+    """The name of a topic, by its number as a link carries it."""
+    place = _topic(map_, number)
+    return map_.names[place] if place >= 0 else f"no topic {number}"
+
+
+def _topic(map_: Map, number: str) -> int:
+    """-2, which no sample has, where there is no such topic."""
+    known = number.isascii() and number.isdigit() and int(number[:9]) < len(map_.names)
+    return int(number[:9]) if known else -2
 
 
 def topics_covered(map_: Map, supports: Mapping[str, np.ndarray]) -> str:
@@ -243,21 +254,28 @@ def topics_covered(map_: Map, supports: Mapping[str, np.ndarray]) -> str:
     return f"{', '.join(parts)}, of {len(map_.names):,}"
 
 
-def density(map_: Map) -> np.ndarray:
+def density(map_: Map, without: Sequence[np.ndarray] = ()) -> np.ndarray:
     """How many samples lie where, (bins, bins) uint8 on a log scale, row by row from below.
 
     300 bins a side, or half of that in a pool of few samples.
+
+    Args:
+        map_: the map.
+        without: rows that do not count.
     """
-    known = map_.xy[np.isfinite(map_.xy[:, 0])]
+    placed = np.isfinite(map_.xy[:, 0])
+    for rows in without:
+        placed[rows] = False
+    known = map_.xy[placed]
     bins = 300 if len(known) > _MANY else 150
     counts, _, _ = np.histogram2d(known[:, 1], known[:, 0], bins, [[0, 1], [0, 1]])
     logs = np.log1p(counts)
     return np.asarray(255 * logs / max(logs.max(), 1e-12), np.uint8)
 
 
-def inside(map_: Map, polygon: np.ndarray) -> np.ndarray:
-    """Rows of the samples within a polygon (n_corners, 2), by the even-odd rule."""
-    if len(polygon) < 3:
+def inside(map_: Map, polygon: np.ndarray | None) -> np.ndarray:
+    """Rows of the samples within a polygon (n_corners, 2), by the even-odd rule; of none, none."""
+    if polygon is None or len(polygon) < 3:
         return np.empty(0, np.int64)
     low, high = polygon.min(axis=0), polygon.max(axis=0)
     with np.errstate(invalid="ignore"):

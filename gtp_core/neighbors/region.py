@@ -8,48 +8,48 @@ import polars as pl
 from gtp_core.catalog import Catalog
 from gtp_core.neighbors.layout import Map
 
-_CORNERS = 60  # of a lasso that are kept: what a link can carry
-_STEPS = 999  # places a corner can have along a side
+_CORNERS = 32  # of a region that are kept: what a link can carry
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_STEPS = 64**2 - 1  # places a corner can have along a side: two letters
+_FLAT = 1e-6  # of the map's area: what a corner adds that nobody sees
 _BINS = 20
 
 
 def spell_region(corners: np.ndarray) -> str:
-    """A polygon (n, 2) in the unit square as short text: at most 60 corners."""
-    if len(corners) > _CORNERS:
-        corners = corners[np.linspace(0, len(corners) - 1, _CORNERS).round().astype(int)]
-    steps = np.clip(np.round(np.asarray(corners, float) * _STEPS), 0, _STEPS).astype(int)
-    return "_".join(f"{x}.{y}" for x, y in steps.tolist())
+    """A polygon (n, 2) in the unit square as short text: at most 32 corners of four letters.
+
+    Corners are left out one after another, always the one that changes the area least (Visvalingam,
+    Whyatt 1993). The browser does the same before it sends a lasso.
+    """
+    kept = np.asarray(corners, np.float64)
+    while len(kept) > 3:
+        one, other = kept - np.roll(kept, 1, axis=0), np.roll(kept, -1, axis=0) - kept
+        lost = np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]) / 2
+        if len(kept) <= _CORNERS and lost.min() > _FLAT:
+            break
+        kept = np.delete(kept, lost.argmin(), axis=0)
+    steps = np.clip(np.round(kept * _STEPS), 0, _STEPS).astype(int)
+    return "".join(_LETTERS[step >> 6] + _LETTERS[step & 63] for step in steps.ravel().tolist())
 
 
 def read_region(text: str) -> np.ndarray | None:
     """The polygon of `spell_region`; None if it is none.
 
     Example:
-        >>> read_region("0.0_999.0_999.999").shape
-        (3, 2)
+        >>> read_region("AAAA__AA____").tolist()
+        [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]
     """
-    try:
-        found = [[int(part) for part in corner.split(".")] for corner in text.split("_")]
-        corners = np.array(found, float)
-    except ValueError:
+    places = [_LETTERS.find(letter) for letter in text[: 4 * _CORNERS + 1]]
+    if len(places) % 4 or not 3 <= len(places) // 4 <= _CORNERS or min(places) < 0:
         return None
-    if corners.ndim != 2 or corners.shape[1] != 2 or not 3 <= len(corners) <= _CORNERS:
-        return None
-    return np.clip(corners / _STEPS, 0, 1)
+    pairs = np.array(places).reshape(-1, 2, 2)
+    return np.asarray((64 * pairs[:, :, 0] + pairs[:, :, 1]) / _STEPS)
 
 
-def corners_of(geometry: Mapping[str, object]) -> str:
-    """What a figure's box or lasso selection spells; empty without one.
-
-    Args:
-        geometry: `box` and `lasso` as Streamlit hands them over: lists of `x` and `y`.
-    """
-    for shape in geometry.get("lasso") or []:  # type: ignore[attr-defined]
-        return spell_region(np.stack([shape["x"], shape["y"]], axis=1))
-    for shape in geometry.get("box") or []:  # type: ignore[attr-defined]
-        (x0, x1), (y0, y1) = shape["x"], shape["y"]
-        return spell_region(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]))
-    return ""
+def region_of(value: str) -> tuple[np.ndarray | None, str]:
+    """The polygon and the map's source of what an address or a filter says: `CORNERS:SOURCE`."""
+    corners, _, source = value.partition(":")
+    return read_region(corners), source
 
 
 def columns(catalog: Catalog, map_: Map, influence: np.ndarray) -> pl.DataFrame:

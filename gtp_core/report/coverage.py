@@ -12,7 +12,6 @@ from gtp_core.report.quality import combination
 from gtp_core.trajectories import open_task, open_trajectories
 
 _WEAK = 0.1  # cosine below which nothing in the pool speaks to an example
-_BINS = 24
 _AT_ONCE = 64  # validation examples whose products share a pass
 
 
@@ -122,16 +121,3 @@ def served_sentence(table: pl.DataFrame, name: str) -> str:
     if weak:
         text += f" For {weak:,} of them the pool has no sample with a cosine of 0.1: collect more."
     return text
-
-
-def length_shares(catalog: Catalog, supports: Mapping[str, np.ndarray]) -> pl.DataFrame:
-    """Shares of samples by tokens: tokens (middle of a bin, log scale), pool, each selection."""
-    tokens = catalog.query("SELECT n_tokens FROM samples ORDER BY row")["n_tokens"].to_numpy()
-    tokens = np.maximum(tokens, 1)
-    top = max(float(tokens.max()), 2.0)
-    edges = np.unique(np.round(np.geomspace(1, top + 1, _BINS + 1)))
-    table = {"tokens": np.sqrt(edges[1:] * edges[:-1])}
-    for name, rows in {"pool": np.arange(len(tokens)), **supports}.items():
-        counts, _ = np.histogram(tokens[rows], edges)
-        table[name] = counts / max(len(rows), 1)
-    return pl.DataFrame(table)
