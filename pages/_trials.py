@@ -106,7 +106,7 @@ def start(view: _frame.View, wish: Wish, kept: Kept | None) -> None:
         catalog,
         "verify",
         wish.arguments(),
-        "Training and testing",
+        "The comparison",
         name=_job(view),
         label=f"Train and test {to_do:,} of {total:,} models",
         before=lambda: _save(view, wish),

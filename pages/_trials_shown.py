@@ -59,7 +59,7 @@ def _show(view: _frame.View, kept: Kept, wish: Wish) -> None:
     _words(kept, found)
     left, right = st.columns(2)
     with left:
-        lines = curves([{**t, "arm": names[t["arm"]]} for t in trials], list(methods))
+        lines = curves(trials, arms, names=names)
         _frame.show(curves_figure(lines, methods, view.theme), "learning")
     with right:
         for measure in ("test_loss", "exact_match"):

@@ -35,6 +35,7 @@ def curves_figure(table: pl.DataFrame, methods: Methods, theme: Theme) -> Pictur
             figure.add_scatter(
                 x=pl.concat([band["step"], band["step"].reverse()]).to_numpy(),
                 y=around.to_numpy(),
+                mode="lines",
                 fill="toself",
                 fillcolor=_faint(shade),
                 line={"width": 0},
@@ -86,7 +87,7 @@ def bars_figure(
     figure = go.Figure()
     turns = dict(_turns(methods))
     reach = [
-        0.0 if low is None or high is None else abs(high - low) / 2
+        None if low is None or high is None else (high - low) / 2
         for low, high in shown.select("low", "high").rows()
     ]
     figure.add_bar(
@@ -94,6 +95,7 @@ def bars_figure(
         y=short_labels(shown["arm"]),
         orientation="h",
         marker={
+            "opacity": 0.75,  # a whisker over a bar of its own colour is seen
             "color": [_shade(theme, methods[name]) for name in shown["arm"]],
             "pattern": {
                 "shape": [_PATTERNS[turns[name] % len(_PATTERNS)] for name in shown["arm"]],
@@ -109,7 +111,7 @@ def bars_figure(
         },
         hovertemplate="%{x:.3f}<extra></extra>" if loss else "%{x:.1%}<extra></extra>",
     )
-    title, x = _bar_words(shown, loss=loss, below=below)
+    title, x = _bar_words(shown, base, loss=loss, below=below)
     lay_out(figure, theme, title=title, x=x, y="", height=130 + 34 * max(shown.height, 2))
     if not loss and base is not None:
         figure.add_vline(
@@ -170,7 +172,9 @@ def _bar(value: float | None, base: float | None, below: bool) -> float | None:
     return None if value is None else base - value if below and base is not None else value
 
 
-def _bar_words(shown: pl.DataFrame, *, loss: bool, below: bool) -> tuple[str, str]:
+def _bar_words(
+    shown: pl.DataFrame, base: float | None, *, loss: bool, below: bool
+) -> tuple[str, str]:
     """The title, which says the finding, and what the axis is."""
     if not shown.height:
         return "Nothing was measured", ""
@@ -183,6 +187,8 @@ def _bar_words(shown: pl.DataFrame, *, loss: bool, below: bool) -> tuple[str, st
         return f"{name} {what}", "nats below the untrained model's test loss"
     if loss:
         return f"{name} has the lowest test loss, {value:.3f} nats", "test loss, nats"
+    if base is not None and value <= base:
+        return f"No subset answers more right than the untrained model's {base:.1%}", "exact match"
     return f"{name} answers most test examples right: {value:.1%}", "exact match"
 
 

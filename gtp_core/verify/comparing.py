@@ -101,7 +101,7 @@ def _sentence(one: Mapping[str, Any]) -> str:
     loss = one["measure"] == "test_loss"
     unit, higher = " nats" if loss else " points", one["difference"] > 0
     text = (
-        f"{MEASURES[one['measure']]} of {one['second']} is "
+        f"{MEASURES[one['measure']].capitalize()} of {one['second']} is "
         f"{_number(one['difference'], loss=loss).lstrip('+-')}{unit} "
         f"{'higher' if higher else 'lower'} than of {one['first']}"
     )

@@ -79,10 +79,13 @@ def names_of(trials: Sequence[Trial]) -> dict[str, str]:
     return names
 
 
-def curves(trials: Sequence[Trial], arms: Sequence[str]) -> pl.DataFrame:
+def curves(
+    trials: Sequence[Trial], arms: Sequence[str], *, names: Mapping[str, str] | None = None
+) -> pl.DataFrame:
     """Test loss by step: arm, step, loss, low, high, seeds; mean and 95 % interval over seeds.
 
-    Every curve begins with the untrained model's loss, where that is known.
+    Every curve begins with the untrained model's loss, where that is known. With `names`, arms are
+    called by them.
     """
     base = [t["test_loss"] for t in trials if t["arm"] == BASE and t["test_loss"] is not None]
     rows: list[dict[str, Any]] = []
@@ -96,7 +99,7 @@ def curves(trials: Sequence[Trial], arms: Sequence[str]) -> pl.DataFrame:
             low, high = mean_interval(values)
             mean = float(np.mean(values))
             found = {"loss": mean, "low": low, "high": high, "seeds": len(values)}
-            rows.append({"arm": arm, "step": step, **found})
+            rows.append({"arm": (names or {}).get(arm, arm), "step": step, **found})
     numbers = dict.fromkeys(("loss", "low", "high"), pl.Float64)
     schema = {"arm": pl.String, "step": pl.Int64, **numbers, "seeds": pl.Int64}
     return pl.DataFrame(rows, schema=schema)
@@ -136,4 +139,5 @@ def shown_table(table: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
                 value = row[f"{name}{end}"]
                 shown[f"{MEASURES[name]}{word}"] = None if value is None else scale * value
         rows.append(shown)
-    return pl.DataFrame(rows, infer_schema_length=None)
+    whole = pl.DataFrame(rows, infer_schema_length=None)
+    return whole.select(column for column in whole if column.null_count() < whole.height)
