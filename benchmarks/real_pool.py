@@ -1,15 +1,17 @@
 """Every method on a real pool, with a language model trained on the spot: nothing is downloaded.
 
     python -m benchmarks.real_pool POOL.jsonl --tasks FOLDER --work FOLDER [--text FILE]
-        [--minutes 10] [--samples 4000] [--methods gtp,top-k] [--report]
+        [--minutes 10] [--samples 4000] [--counterparts 0] [--methods gtp,top-k] [--report]
 
 `FOLDER/<task>/validation.jsonl` holds the examples of a task (`subset` names subtasks). Parts,
 each kept in --work and skipped when it is there, so that a stopped trial goes on:
 
 1. model: a small Llama and its tokenizer, trained for --minutes on --text (samples of the pool left
-   out) or, without it, on a seeded half of the pool, which then stays out of the store;
-2. pool: a seeded draw of --samples; prompts longer than half of --max-tokens lose their beginning,
-   so that something of every completion is learned;
+   out, and with --unseen all of the tasks' own sources, which it is then to learn from the pool)
+   or, without it, on a seeded half of the pool, which then stays out of the store;
+2. pool: a seeded draw of --samples, with --counterparts at least so many of every task's own
+   sources (a small draw would hold too few to choose from); prompts longer than half of
+   --max-tokens lose their beginning, so that something of every completion is learned;
 3. store: by the command `collect`, four checkpoints of a LoRA warm-up;
 4. cells: for each way to choose, task and budget one file: held-out match and ceiling as in
    `benchmarks.quality`, and how many of the chosen are from the task's counterpart sources.
@@ -54,9 +56,10 @@ SHARES = (0.5, 1, 2, 5)  # percent of the pool
 SPLITS = 2
 CALIBRATION = 256  # samples
 COUNTERPARTS = {"gsm8k": ("gsm8k", "flan_cot_gsm8k"), "alfworld": ("alfworld_traj",)}
+RELATED = ("flan_cot_aqua", "mawps", "svamp", "alfred_plan")
 WAYS: tuple[str, ...] = ("top-k", "random", "gtp", "gtp each", "omp", "grad-match", "gtp uniform")
 WAYS += (AUTO, "k-center", "craig")
-COLLECT = {"rank": 8, "alpha": 32, "batch-size": 16, "learning-rate": 1e-3, "threads": 1}
+COLLECT = {"rank": 8, "alpha": 32, "threads": 1}
 Rows = list[dict[str, Any]]
 
 
@@ -75,15 +78,46 @@ def write_lines(path: Path, rows: Rows) -> None:
 
 def drawn(options: argparse.Namespace) -> tuple[Rows, Rows]:
     """What the model is trained on, and the samples that may be in the store, both shuffled."""
+    text, rest = _shuffled(options)
+    return text, rest[: options.samples]
+
+
+def left_over(options: argparse.Namespace, count: int, path: Path) -> None:
+    """Write samples that are neither in the store nor trained on, as tests are written."""
+    from gtp_core.collect.model import load_tokenizer
+
+    tokenizer, most = load_tokenizer(options.work / "model"), options.max_tokens // 2
+    rows = _shuffled(options)[1][options.samples :][:count]
+    write_lines(path, [_pair(tokenizer, row, most) for row in rows])
+
+
+def _shuffled(options: argparse.Namespace) -> tuple[Rows, Rows]:
+    """What the model is trained on and what it is not, in the order they are drawn in."""
     pool, generator = read_lines(options.pool), random.Random(options.seed)
     generator.shuffle(pool)
     if options.text:
+        if options.counterparts:
+            pool = _with_counterparts(pool, options.counterparts, options.samples)
         known = {row["id"] for row in pool}
         text = [row for row in read_lines(options.text) if row["id"] not in known]
+        if options.unseen:
+            own = {*RELATED, *(name for names in COUNTERPARTS.values() for name in names)}
+            text = [row for row in text if row["source"] not in own]
         generator.shuffle(text)
-        return text, pool[: options.samples]
+        return text, pool
     middle = len(pool) // 2
-    return pool[:middle], pool[middle:][: options.samples]
+    return pool[:middle], pool[middle:]
+
+
+def _with_counterparts(pool: Rows, least: int, samples: int) -> Rows:
+    """The same order, but enough of every task's counterpart sources among the first samples."""
+    named = [[row for row in pool if row["source"] in names] for names in COUNTERPARTS.values()]
+    wanted = {row["id"] for rows in named for row in rows[:least]}
+    first = [row for row in pool if row["id"] in wanted]
+    rest = [row for row in pool if row["id"] not in wanted]
+    cut = max(0, samples - len(first))
+    front = {row["id"] for row in first + rest[:cut]}
+    return [r for r in pool if r["id"] in front] + rest[cut:]
 
 
 def shortened(tokenizer: Any, prompt: str, most: int) -> str:
@@ -175,7 +209,8 @@ def collected(options: argparse.Namespace) -> None:
     words += ["--max-tokens", str(options.max_tokens)]
     for path in sorted((options.work / "tasks").glob("*.jsonl")):
         words += ["--task", f"{path.stem}={path}"]
-    for flag, value in COLLECT.items():
+    told = {"batch-size": options.batch_size, "learning-rate": options.learning_rate}
+    for flag, value in (COLLECT | told).items():
         words += [f"--{flag}", str(value)]
     subprocess.run(words, check=True)
 
@@ -286,8 +321,12 @@ def main() -> None:
     parser.add_argument("--tasks", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--text", type=Path, metavar="FILE", help="what the model is trained on")
+    parser.add_argument("--unseen", action="store_true", help="but not the tasks' own sources")
     parser.add_argument("--minutes", type=float, default=10, help="of training the model")
     parser.add_argument("--samples", type=int, default=4000)
+    parser.add_argument("--counterparts", type=int, default=0, help="at least, of every task")
+    parser.add_argument("--batch-size", type=int, default=16, help="of the warm-up")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the warm-up")
     parser.add_argument("--max-tokens", type=int, default=160)
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=0)
