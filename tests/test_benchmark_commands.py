@@ -2,11 +2,12 @@
 
 import importlib
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
 
-from benchmarks import growth, less_matching, omp_ratio, stages, subspace
+from benchmarks import growth, less_matching, omp_ratio, omp_steps, stages, subspace
 from benchmarks.greedy import coherent_pool
 from benchmarks.synthetic import Shape, make
 from gtp_core import open_catalog, open_store, pose
@@ -20,6 +21,7 @@ NAMES = (
     "growth",
     "less_matching",
     "omp_ratio",
+    "omp_steps",
     "products",
     "stages",
 )
@@ -88,16 +90,21 @@ def test_a_size_is_measured_and_checked():
     assert all(ratio > 0 for ratio in ratios.values())
 
 
-def test_an_extrapolation_is_called_one():
-    sizes = np.array([[10, 5, 1], [20, 5, 1], [10, 10, 1], [10, 5, 4], [30, 7, 9]], float)
-    ratios = 0.01 * sizes[:, 0] * sizes[:, 1] ** 0.5 / sizes[:, 2]
-    assert omp_ratio.fitted(sizes, ratios)[1:] == pytest.approx([1.0, 0.5, -1.0])
-    told = omp_ratio.reached("x", sizes, ratios)
-    assert "extrapolated and not measured" in told
-    assert "samples**1.00 * dim**0.50 * budget**-1.00 (within 0%)" in told
-    scattered = np.vstack([sizes, sizes])
-    told = omp_ratio.reached("x", scattered, np.concatenate([ratios, 2 * ratios]))
-    assert "none is extrapolated" in told
+def test_steps_are_summed_by_the_power_law_of_the_nearest_two():
+    seconds = {k: 1e-6 * k**2 for k in (1, 128, 256)}
+    exact = sum(1e-6 * k**2 for k in range(1, 1001))
+    assert omp_steps.summed(seconds, 0.5, 1000) == pytest.approx(500 + exact)
+    assert omp_steps.summed(seconds, 0.0, 100) == pytest.approx(1e-6 * 100 * 101 * 201 / 6)
+
+
+def test_a_line_of_steps_has_both_columns(store):
+    with closing(open_catalog(store, workspace=store.folder / "steps")) as catalog:
+        line = omp_steps.compared(pose(catalog, "clear"), 140, 128)
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[0] == "140"
+    assert 0 < float(cells[2]) < 1
+    assert cells[4].startswith("128:")
+    assert cells[-1].endswith("x")
 
 
 def test_every_method_has_a_cost(store):
