@@ -60,6 +60,7 @@ def test_a_miniature_is_a_whole_store_with_its_side_files(miniature):
     assert set(card["accuracy"]) == {"overall", *SKILLS}
     assert [c["name"] for c in card["warmup"]["checkpoints"]] == [c.name for c in store.checkpoints]
     assert len(list((miniature / "paths").glob("*.parquet"))) == len(store.task_names)
+    assert len(list((miniature / "neighbors").glob("*/manifest.json"))) == 2
 
 
 def test_a_build_leaves_torch_as_it_was(tmp_path, monkeypatch):
@@ -99,7 +100,7 @@ def test_the_shipped_store_is_whole_and_small():
     assert set(store.task_names) == {"shop-arithmetic", "tidy-data", "calendar"}
     own = [f for f in SHIPPED.rglob("*") if f.is_file() and "runs" not in f.parts]
     own = [f for f in own if not f.name.startswith(("catalog-", "edits"))]
-    assert sum(f.stat().st_size for f in own) <= 12_000_000
+    assert sum(f.stat().st_size for f in own) <= 12_500_000
 
 
 def test_the_shipped_store_counts_every_invalid_gradient():

@@ -2,12 +2,15 @@
 
 import json
 import math
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from gtp_core.atoms import pose
+from gtp_core.catalog import open_catalog
 from gtp_core.cli import main
 from gtp_core.errors import CatalogError
 from gtp_core.figures.map import MOST_POINTS, map_figure, topic_labels
@@ -28,6 +31,7 @@ from gtp_core.neighbors import (
     region_texts,
     rows_of_topic,
     saved_map,
+    saved_neighbors,
     special,
     spell_region,
     task_cosines,
@@ -36,10 +40,12 @@ from gtp_core.neighbors import (
 )
 from gtp_core.neighbors.graph import build_graph
 from gtp_core.neighbors.layout import lay_out_points
+from gtp_core.neighbors.sketch import sketch, width_for
 from gtp_core.neighbors.text import text_sketches
 from gtp_core.neighbors.topics import find_topics, topic_words
 from gtp_core.report import verdict_table
 from gtp_core.report.points import point_words, some_verdicts
+from gtp_core.trajectories import open_trajectories
 
 
 def blobs(n=90, groups=3, dim=16, seed=0):
@@ -338,3 +344,45 @@ def test_a_topic_is_found_by_its_number():
 
 def test_a_tag_is_a_filter_that_a_link_carries():
     assert link_by("tag", "a b&c") == "t=a+b%26c"
+
+
+# --- the bundled demo ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The bundled demo as a new visitor finds it: with an empty workspace."""
+    workspace = tmp_path_factory.mktemp("demo")
+    folder = Path(__file__).parent.parent / "data" / "demo"
+    with closing(open_catalog(folder, workspace=workspace)) as catalog:
+        yield catalog
+
+
+def test_the_shipped_graph_and_topics_are_what_the_code_makes(demo):
+    """As sets: sums differ in their last bits between machines, and with them who is fifteenth."""
+    known, found = saved_neighbors(demo), saved_map(demo)
+    assert known is not None, "the manifest's digest or a setting changed; build the demo's again"
+    assert found is not None
+    assert known.folder.parent.parent.name == "demo"
+    trajectories = open_trajectories(demo.store)
+    width = width_for(trajectories.n_samples, trajectories.dim)
+    sketches, _ = sketch(trajectories, None, width=width)
+    graph = build_graph(sketches, demo.valid())
+    assert (graph.copies == known.graph.copies).mean() > 0.999
+    rows = np.arange(len(graph.points))[:, None] * 10_000
+    one, other = rows + graph.neighbours, rows + known.graph.neighbours
+    assert np.isin(one, other).mean() >= 0.99
+    topic = find_topics(sketches, demo.valid())
+    assert (topic == found.topic).mean() >= 0.99
+    shared = set(topic_words(demo, topic)) & set(found.names)
+    assert len(shared) >= 0.9 * len(found.names)
+
+
+def test_on_the_shipped_map_near_is_near_in_the_graph_too(demo):
+    """UMAP makes last bits large, so the map is not compared with another but with the graph."""
+    graph, xy = saved_neighbors(demo).graph, saved_map(demo).xy[saved_neighbors(demo).graph.points]
+    assert ((xy >= 0) & (xy <= 1)).all()
+    near = np.linalg.norm(xy[:, None] - xy[graph.neighbours], axis=2).mean()
+    drawn_at_random = np.random.default_rng(0).permutation(len(xy))
+    far = np.linalg.norm(xy - xy[drawn_at_random], axis=1).mean()
+    assert near < 0.25 * far

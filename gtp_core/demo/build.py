@@ -37,6 +37,7 @@ from gtp_core.demo.skills import SKILLS, answer_of
 from gtp_core.demo.tasks import DemoTask, make_tasks
 from gtp_core.errors import StoreError
 from gtp_core.methods import Settings
+from gtp_core.neighbors import prepare_map, prepare_neighbors
 from gtp_core.report import prepare_path
 from gtp_core.store import Store, write_json, written_whole
 from gtp_core.store.manifest import MANIFEST
@@ -86,7 +87,8 @@ def build_demo(
 
     Beside the store's own files, `folder` gets `truth.jsonl` (what was planted in the pool),
     `tests/<task>.jsonl` (held-out examples), `model/` (the base model in float16, with its
-    tokenizer), `model-card.json`, and `paths/` (every task solved at every budget of its path).
+    tokenizer), `model-card.json`, `paths/` (every task solved at every budget of its path), and
+    `neighbors/` (the nearest-neighbour graph and the map).
 
     Raises:
         StoreError: the folder holds a store already.
@@ -126,6 +128,7 @@ def build_demo(
             progress=progress,
         )
     prepare_paths(store, progress=progress)
+    prepare_sides(store, progress=progress)
     return store
 
 
@@ -140,9 +143,25 @@ def prepare_paths(store: Store, *, progress: Progress | None = None) -> None:
         shutil.copytree(catalog.workspace / "paths", store.folder / "paths")
 
 
-def _ahead(progress: Progress | None, task: str) -> Progress | None:
-    """The progress of one task's path, which counts from 0 what the others count from 1."""
-    return progress and (lambda done, total, what: progress(done + 1, total, f"{task}: {what}"))
+def prepare_sides(store: Store, *, progress: Progress | None = None) -> None:
+    """Find nearest neighbours and lay out the map, as the app would, into `neighbors/`."""
+    with (
+        tempfile.TemporaryDirectory() as workspace,
+        closing(open_catalog(store, workspace=workspace)) as catalog,
+    ):
+        prepare_neighbors(catalog, progress=_ahead(progress, "neighbors"))
+        prepare_map(catalog, progress=_ahead(progress, "map"))
+        shutil.copytree(catalog.workspace / "neighbors", store.folder / "neighbors")
+
+
+def _ahead(progress: Progress | None, task: str) -> Progress:
+    """The progress of a side file, which counts from 0 what the others count from 1."""
+
+    def report(done: int, total: int, what: str) -> None:
+        if progress:
+            progress(min(done + 1, total), total, f"{task}: {what}")
+
+    return report
 
 
 def base_model(
