@@ -4,11 +4,13 @@ Apart from who asks for them, so that a page whose numbers are all known never w
 compiler's import.
 """
 
+from platform import machine
 from typing import Any
 
 import numba as nb
 import numpy as np
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba.extending import intrinsic, overload
 
 _HALF_BIAS = np.float32(2.0**112)  # a half's bits read as a float32 are 2**-112 of its value
@@ -26,12 +28,37 @@ def _as_float(typing_context: Any, bits: Any) -> Any:
     return nb.types.float32(nb.types.uint32), code
 
 
+@intrinsic
+def _by_instruction(typing_context: Any, bits: Any) -> Any:
+    """The float32 of a half's bits (uint16), sixteen at once where vectors are that long."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return nb.types.float32(nb.types.uint16), code
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
+def _by_bits(half: np.uint16) -> np.float32:
+    """The same for any processor, of finite halves; two thirds as fast."""
+    wide = np.uint32(half)
+    bits = (wide & np.uint32(0x7FFF)) << np.uint32(13)
+    # Scaled at once: a bias left for the end would take small products below float32.
+    return _as_float(bits | ((wide & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
+
+
+def _has_instruction() -> bool:
+    """Whether the processor widens halves; without one LLVM calls a function that is not there."""
+    return get_host_cpu_features().get("f16c", False) or machine() in {"arm64", "aarch64"}
+
+
+_widened = _by_instruction if _has_instruction() else _by_bits
+
+
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def _widen_row(row: np.ndarray, wide: np.ndarray) -> None:
     for j in range(row.shape[0]):
-        half = np.uint32(row[j])
-        bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
-        wide[j] = _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
+        wide[j] = _widened(row[j])
 
 
 def _load_row(row: np.ndarray, wide: np.ndarray) -> None:
@@ -60,11 +87,7 @@ def products_of_one(halves: np.ndarray, vector: np.ndarray, out: np.ndarray) -> 
     for i in range(halves.shape[0]):
         total = np.float32(0)
         for j in range(halves.shape[1]):
-            half = np.uint32(halves[i, j])
-            bits = (half & np.uint32(0x7FFF)) << np.uint32(13)
-            # Scaled at once: a bias left for the end would take small products below float32.
-            value = _as_float(bits | ((half & np.uint32(0x8000)) << np.uint32(16))) * _HALF_BIAS
-            total += value * vector[j]
+            total += _widened(halves[i, j]) * vector[j]
         out[i] = total
 
 
