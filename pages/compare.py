@@ -77,3 +77,4 @@ _contestants.show_only(view, b, a, "only-b")
 # Last, because it fits every method anew on parts of the examples: the page is there meanwhile.
 found = _contestants.with_spreads(view, found, known=not waits)
 _contestants.say(sentences, five_sentences(view.catalog, view.problem, found))
+_frame.link("verify", "Do they train a better model?", icon=":material/school:")

@@ -77,3 +77,4 @@ else:
     _frame.preview(export, kind)
 st.subheader("Rebuild it from the command line", anchor=False)
 st.code(receipt["rebuild"], language="bash", wrap_lines=True)
+_frame.link("verify", "Does it train a better model?", icon=":material/school:")

@@ -63,6 +63,7 @@ with left:
         if name:
             _frame.link("why", f"Why {name}?", id=name)
     _frame.link("samples", "All chosen samples", f=spell_filters([Filter("verdict", "chosen")]))
+    _frame.link("verify", "Does it train a better model?", icon=":material/school:")
 with right:
     matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
     _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")
