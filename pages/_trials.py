@@ -8,8 +8,16 @@ from gtp_core import jobs
 from gtp_core.catalog import saved_runs
 from gtp_core.errors import GTPError
 from gtp_core.report import save
-from gtp_core.verify import Kept, VerifySettings, Wish, as_collected, at_hand, equal_steps
-from gtp_core.verify import verifications as _verifications
+from gtp_core.verify import (
+    Kept,
+    VerifySettings,
+    Wish,
+    as_collected,
+    at_hand,
+    equal_steps,
+    first_seed,
+    verifications,
+)
 from pages import _address, _frame, _start
 from pages._jobs import work
 
@@ -49,17 +57,16 @@ def asked(view: _frame.View) -> Wish:
         places[3], "Test examples, at most", "asks", 0, about="0 asks all there are."
     )
     told["weighted"] = int(_toggle(places[4], "Weighted loss", "weighted", default=False))
-    return Wish(
-        view.task, runs, told, random, full, int(view.settings.seed), model=model, test=test
-    )
+    seed = first_seed(view.catalog, next(iter(runs)), int(view.settings.seed))
+    return Wish(view.task, runs, told, random, full, seed, model=model, test=test)
 
 
 def kept(view: _frame.View, wish: Wish) -> Kept | None:
-    """The kept verification that is shown: the one that is asked for, else what the visitor picks.
+    """The kept verification that is shown: the one that is asked for, the newest, or one picked.
 
-    Says in which settings it differs.
+    Says in which settings it differs from what is asked.
     """
-    known = {one.key: one for one in _verifications(view.catalog, view.task)}
+    known = {one.key: one for one in verifications(view.catalog, view.task)}
     if not known:
         return None
     store = view.catalog.store
@@ -68,22 +75,21 @@ def kept(view: _frame.View, wish: Wish) -> Kept | None:
     except GTPError:  # the files are not there; `start` says so
         apart = {key: ["without its test examples at hand"] for key in known}
     best = min(known, key=lambda key: len(apart[key]))
-    default = best if not apart[best] else next(iter(known))
-    options = [default, *(key for key in known if key != default)]
-    chosen = default
-    if len(options) > 1:
-        _address.seed("trial", options, default)
-        chosen = st.selectbox(
-            "Shown", options, key="trial", format_func=lambda key: known[key].title
+    chosen = best if not apart[best] else next(iter(known))
+    if len(known) > 1:
+        _address.seed("trial", ["", *known], "")
+        picked = st.selectbox(
+            "Shown",
+            ["", *known],
+            key="trial",
+            format_func=lambda key: known[key].title if key else "What is asked above",
         )
+        chosen = picked or chosen
     if apart[chosen]:
-        st.warning(
-            _frame.plain(
-                f"What is shown was trained otherwise than is asked above: "
-                f"{'; '.join(apart[chosen])}."
-            ),
-            icon=":material/history:",
+        text = (
+            f"What is shown was trained otherwise than is asked above: {'; '.join(apart[chosen])}."
         )
+        st.warning(_frame.plain(text), icon=":material/history:")
     return known[chosen]
 
 

@@ -1,6 +1,8 @@
 """Promises of the page Verify: what it shows is what was trained, in every state of the work."""
 
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +12,7 @@ import test_app
 import test_verify
 from conftest import build_store
 from test_app import captions, figures, numbers, open_page, plain
-from test_verify import sums, write_lines
+from test_verify import ROOT, sums, write_lines
 
 from gtp_core import jobs
 from gtp_core.atoms import pose
@@ -119,7 +121,9 @@ def test_it_shows_sentences_and_numbers_of_what_was_trained(opened, core):
 
 
 def test_solved_with_weights_and_trained_without_is_said(opened):
-    assert any("solved with weights" in plain(info.value) for info in opened().info)
+    assert plain(opened().info[0].value).startswith(
+        "GTP 8: solved with weights and trained without"
+    )
 
 
 def test_it_asks_the_files_and_not_the_page_that_made_them(opened, core):
@@ -164,6 +168,39 @@ def test_what_was_trained_otherwise_is_said(opened):
     assert len(figures(app)) == 3  # it is shown all the same
     assert "weighted loss 0 instead of 1" in warned(opened(weighted="True"))
     assert not opened().warning
+
+
+def test_what_was_trained_before_can_be_looked_at_and_the_new_comes_first(opened, core):
+    old = kept_of(core)
+    verify(core, Asked(runs=both(core), told={**TOLD, "steps": 3, "seeds": 1}))
+    app = opened(steps="3", seeds="1")
+    assert not app.warning
+    assert "3 steps (equal steps)" in said(app)
+    app.get_by_key("trial").set_value(old.key).run()
+    assert "steps 4 instead of 3" in warned(app)
+    assert "4 steps (equal steps)" in said(app)
+    assert old.title in app.get_by_key("trial").options
+
+
+def test_a_run_of_another_seed_begins_with_its_own(opened, core):
+    """The command takes the first run's seed, and so must what the page counts as done."""
+    problem = pose(core, "sums")
+    chosen = select(problem, 8, method="gtp", settings=Settings(seed=5))
+    run = save(core, problem, chosen, None)["run"]
+    assert run not in both(core)
+    told = {**TOLD, "seeds": 1}
+    verify(core, Asked(runs=[run, both(core)[1]], told=told))
+    app = opened(arms=f"{run},top-k", seeds="1", random="False", full="False")
+    assert "All 2 models are trained and tested." in app.success[0].value
+
+
+def test_looking_loads_no_library_of_training():
+    code = "import sys; from gtp_core.verify import Wish, answer, at_hand, verifications; "
+    code += "print({'torch', 'transformers', 'peft'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
 
 
 def test_other_test_examples_make_it_stale(opened, tmp_path):

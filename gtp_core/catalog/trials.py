@@ -66,8 +66,13 @@ def kept_trials(
         plan = _json(folder / PLAN)
         if plan is None or plan.get("store") != digest:
             continue
-        found = [_json(path) for path in sorted((folder / TRIALS).glob("[!.]*.json"))]
-        yield folder.name, plan, [one for one in found if one is not None and "arm" in one]
+        yield folder.name, plan, trials_in(folder)
+
+
+def trials_in(folder: Path) -> list[dict[str, Any]]:
+    """The whole trials in the folder of one verification."""
+    found = [_json(path) for path in sorted((folder / TRIALS).glob("[!.]*.json"))]
+    return [one for one in found if one is not None and "arm" in one]
 
 
 def trial_rows(workspace: Path, digest: str) -> dict[str, pl.DataFrame]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gtp_core.verify.settings import as_collected as as_collected
     from gtp_core.verify.sources import at_hand as at_hand
     from gtp_core.verify.telling import answer as answer
+    from gtp_core.verify.telling import called as called
     from gtp_core.verify.telling import curves as curves
     from gtp_core.verify.telling import diverged as diverged
     from gtp_core.verify.telling import judged as judged
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gtp_core.verify.wishing import Kept as Kept
     from gtp_core.verify.wishing import Wish as Wish
     from gtp_core.verify.wishing import equal_steps as equal_steps
+    from gtp_core.verify.wishing import first_seed as first_seed
     from gtp_core.verify.wishing import verifications as verifications
 
 _HOMES = {
@@ -38,10 +40,12 @@ _HOMES = {
     "answer": "telling",
     "as_collected": "settings",
     "at_hand": "sources",
+    "called": "telling",
     "correlations": "correlating",
     "curves": "telling",
     "diverged": "telling",
     "equal_steps": "wishing",
+    "first_seed": "wishing",
     "judged": "telling",
     "names_of": "telling",
     "paired": "comparing",

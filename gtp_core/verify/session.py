@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from gtp_core.catalog import Catalog
-from gtp_core.catalog.trials import FOLDER, PLAN, TRIALS
+from gtp_core.catalog.trials import FOLDER, PLAN, TRIALS, trials_in
 from gtp_core.collect.model import model_folder, resolved_dtype
 from gtp_core.collect.plan import model_digest
 from gtp_core.collect.world import World
@@ -221,7 +221,7 @@ class Verification:
             "model": str(self.model),
             "seeds": self.seeds,
             "n_test": len(self.test.records),
-            **answer(trials, names),
+            **answer(trials, names, kept=trials_in(self.folder)),
             "notes": self._notes(trials, cancelled=cancelled),
             "cancelled": cancelled,
             "settings": {**self.settings.meaning(), "seeds": self.settings.seeds},

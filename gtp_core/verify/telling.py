@@ -15,20 +15,25 @@ Trial = Mapping[str, Any]
 
 
 def answer(
-    trials: Sequence[Trial], arms: Sequence[str], *, names: Mapping[str, str] | None = None
+    trials: Sequence[Trial],
+    arms: Sequence[str],
+    *,
+    names: Mapping[str, str] | None = None,
+    kept: Sequence[Trial] | None = None,
 ) -> dict[str, Any]:
     """`table`, `comparisons`, `sentences`, `correlations` and `correlation_sentences`.
 
     Args:
-        trials: all that are kept; correlations are over all of their arms.
+        trials: those that are told.
         arms: those that the table and the comparisons are of, the one all are held against first.
         names: what to call arms, where not by their own names.
+        kept: those that correlations are over, where these are more.
     """
-    names = names or {}
+    names, kept = names or {}, trials if kept is None else kept
     called = [{**trial, "arm": names.get(trial["arm"], trial["arm"])} for trial in trials]
     shown = [names.get(arm, arm) for arm in arms]
     found = comparisons(called, shown)
-    related = correlations(judged(trials)) if len(subsets_in(trials)) >= LEAST else []
+    related = correlations(judged(kept)) if len(subsets_in(kept)) >= LEAST else []
     return {
         "table": summary(called, [names.get(BASE, BASE), *shown]),
         "comparisons": found,
@@ -77,6 +82,13 @@ def names_of(trials: Sequence[Trial]) -> dict[str, str]:
     for arm, name in plain.items():
         names[arm] = f"{name} ({arm.rpartition('-')[2]})" if name in twice else name
     return names
+
+
+def called(text: str, trials: Sequence[Trial], names: Mapping[str, str]) -> str:
+    """A text with the names of runs in place of their ids."""
+    for run in {str(trial["run"]) for trial in trials if trial.get("run")}:
+        text = text.replace(run, names.get(run, run))
+    return text
 
 
 def curves(

@@ -119,6 +119,14 @@ class Wish:
         return words
 
 
+def first_seed(catalog: Catalog, run_id: str, current: int) -> int:
+    """The seed that trials begin with: the first run's, or the current one if it is not saved."""
+    if run_id not in catalog.list_runs():
+        return current
+    run, _ = catalog.read_run(run_id)
+    return int(run["settings"].get("seed", 0))
+
+
 def equal_steps(n_samples: int, settings: VerifySettings) -> int:
     """How many steps go through so many samples as often as the epochs of these settings."""
     return steps_of(n_samples, replace(settings, steps=0))
