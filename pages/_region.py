@@ -132,7 +132,7 @@ def card(view: View, found: Map, region: Any, selections: dict[str, Any]) -> Non
     left, right = st.columns(2)
     with left:
         _frame.table(region_counts(found, rows, supports), "region-counts")
-        _actions(view, rows)
+        _actions(view, rows, selections["GTP"].budget)
     with right:
         table = _columns(view, found, f"{found.source}-{key_of(view)}")
         st.markdown("What is special about it, most first:")
@@ -142,8 +142,9 @@ def card(view: View, found: Map, region: Any, selections: dict[str, Any]) -> Non
     _frame.table(texts, "region-texts", height=320)
 
 
-def _actions(view: View, rows: Any) -> None:
+def _actions(view: View, rows: Any, budget: int) -> None:
     """Edits of the whole region, and the region as a filter."""
+    too_many = len(rows) > budget  # pins that no budget holds would leave nothing to show
     name = st.text_input("Tag", value="region", key="region-tag", max_chars=80)
     asked = {
         "tag": ("Tag all", ":material/label:", "tag", name),
@@ -157,7 +158,8 @@ def _actions(view: View, rows: Any) -> None:
                 label,
                 icon=icon,
                 key=f"region-do-{key}",
-                disabled=what == "tag" and not value,
+                disabled=(what == "tag" and not value) or (what == "pin" and too_many),
+                help=f"Of at most {budget:,} samples, the budget." if what == "pin" else None,
                 on_click=_edit,
                 args=(view, rows, what, value),
             )

@@ -15,6 +15,7 @@ from gtp_core.catalog import (
     PAGE,
     Current,
     Filter,
+    is_placed,
     open_catalog,
     read_filters,
     spell_filters,
@@ -158,6 +159,22 @@ def test_what_duckdb_refuses_is_one_sentence(hostile, says, bad):
     with pytest.raises(CatalogError) as caught:
         hostile[0].working_set([bad])
     says(caught.value)
+
+
+def test_places_are_found_outside_sql_and_topics_are_alternatives(hostile):
+    current = hostile[0]
+    topics = [Filter("topic", "1"), Filter("topic", "2")]
+    others = [Filter("region", "AAAA"), Filter("range", "length:0:9")]
+    some = [np.arange(10), np.arange(20, 30), np.arange(5, 25), np.arange(8, 250)]
+    placed = dict(zip([*topics, *others], some, strict=True))
+    assert all(is_placed(one) for one in placed)
+    assert not is_placed(Filter("source", "flan"))
+    found = current.working_set([*placed], placed=placed)
+    assert found.rows.tolist() == [8, 9, *range(20, 25)]
+    only = current.working_set([*placed, Filter("where", "row > 21")], placed=placed)
+    assert only.rows.tolist() == [22, 23, 24]
+    none = current.working_set([topics[0]], placed={topics[0]: np.empty(0, np.int64)})
+    assert len(none) == 0
 
 
 def test_marks_and_tags_filter_as_soon_as_they_are_made(own_catalog):
