@@ -98,7 +98,6 @@ def _members(found: Any) -> None:
                 width="small",
             ),
             "weight": number("GTP weight", format="%.4f"),
-            "gain": number("gain", format="%.5f"),
             "swap": number(
                 "if keeper",
                 format="%+.5f",

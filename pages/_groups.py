@@ -96,10 +96,9 @@ def review(view: View, decision: Decision, basis: str, supports: Supports, key: 
     shown = _judged(view, weighed, decision, basis, supports, st.session_state["size"], which, key)
     count = decision.groups[basis].count
     st.caption(
-        f"{shown.count:,} of {count:,} groups; {shown.table.height:,} are shown, those first of "
-        f"which most rows go. In the other {shown.count - shown.table.height:,} groups "
-        f"{shown.rest:,} rows go. A chain holds members that are not alike themselves: of those, "
-        "more than one may stay. Click a cell, or press J and K."
+        f"{shown.count:,} of {count:,} groups, those first of which most rows go. {shown.left_out}"
+        "A chain holds members that are not alike themselves: of those, more than one may stay. "
+        "Click a cell, or press J and K."
     )
     if isinstance(weighed, str):
         st.caption(_frame.plain(f"Verdicts and exchanges are not known: {weighed}"))

@@ -1,6 +1,5 @@
 """The graph and its maps, as pages see them: made by jobs that outlive them, then kept."""
 
-from typing import Any
 
 import streamlit as st
 
@@ -87,10 +86,3 @@ def _kept_map(_catalog: Catalog, source: str, digest: str) -> Map:
     if found is None:
         raise _NotBuiltError
     return found
-
-
-def edited(catalog: Catalog) -> tuple[Any, ...]:
-    """What the edits about duplicates are, for the key of a cached answer."""
-    return tuple(
-        (edit.edit, edit.what) for edit in catalog.edits() if edit.what in ("keeper", "split")
-    )

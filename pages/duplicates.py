@@ -81,14 +81,14 @@ _frame.table(gone.head(1000), "ledger")
 left, right = st.columns(2)
 if left.button("Save clusters and ledger", type="primary", icon=":material/save:", key="save"):
     save_clusters(view.catalog, decision)
-left.caption(_frame.plain(saved_sentence(view.catalog, decision)))
+left.caption(_frame.plain(saved_sentence(view.catalog, gone)))
 left.caption(
     'To leave the dropped out: select --where "sample\\_id NOT IN (SELECT sample\\_id FROM '
     'dropped)"; every export from the command line carries the ledger.'
 )
 right.download_button(
     "Download the ledger (Parquet)",
-    data=ledger_bytes(gone),
+    data=lambda: ledger_bytes(gone),
     file_name="dropped.parquet",
     on_click="ignore",
     key="ledger-file",

@@ -25,6 +25,7 @@ from gtp_core.neighbors import (
     families,
     guarantee_sentences,
     kept_in,
+    ledger,
     members,
     nearest_below,
     pairs_near,
@@ -310,6 +311,8 @@ def test_the_table_of_groups_is_narrowed_and_says_what_is_left_out(known):
     assert (whole.count, whole.rest) == (2, 0)
     first = shown_groups(catalog, decision, "gradient", supports, most=1)
     assert (first.table.height, first.count, first.rest) == (1, 2, 1)
+    assert first.left_out == "Shown are 1; of the other 1 groups 1 rows go. "
+    assert whole.left_out == ""
     assert whole.marked(1)[" "].to_list() == ["", "▶"]
     for what, sizes in (
         ({"size": 2}, [2]),
@@ -339,12 +342,13 @@ def test_members_are_compared_with_their_keeper_at_every_checkpoint(known):
 
 
 def test_cosines_by_checkpoint_are_those_of_the_stored_rows(own_catalog):
-    from gtp_core.neighbors.pairs import checkpoint_cosines
+    from gtp_core.neighbors.pairs import cosines, few_cosines
     from gtp_core.trajectories import open_trajectories
 
     trajectories = open_trajectories(own_catalog.store)
     one, other = np.array([3, 50, 7]), np.array([30, 12, 8])
-    found = checkpoint_cosines(trajectories, one, other)
+    whole, found = few_cosines(trajectories, one, other)
+    assert whole[:2] == pytest.approx(cosines(trajectories, None, one[:2], other[:2]), abs=1e-6)
     for t, parts in enumerate(trajectories.parts):
         rows = np.concatenate(parts).astype(np.float64)
         for p in range(2):
@@ -357,11 +361,13 @@ def test_cosines_by_checkpoint_are_those_of_the_stored_rows(own_catalog):
 def test_saved_tables_of_another_decision_are_called_stale(known):
     catalog, graph = known
     decision = made(catalog, graph)
-    assert saved_sentence(catalog, decision).startswith("Not saved yet")
+    here = ledger(catalog, decision)
+    assert saved_sentence(catalog, here).startswith("Not saved yet")
     save_clusters(catalog, decision)
-    assert saved_sentence(catalog, decision).startswith("Saved:")
+    assert saved_sentence(catalog, here).startswith("Saved:")
     catalog.edit("keeper", who="me", sample_ids=["id-0046"])
-    assert saved_sentence(catalog, made(catalog, graph)).startswith("What is saved is stale")
+    other = ledger(catalog, made(catalog, graph))
+    assert saved_sentence(catalog, other).startswith("What is saved is stale")
 
 
 def test_what_was_taken_of_one_group_along_the_path():

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog, Edit
+from gtp_core.neighbors.keepers import ids_at, rows_of
 from gtp_core.neighbors.pairs import Likeness
 
 Pair = tuple[int, int]
@@ -35,10 +36,7 @@ def read_answers(edits: Iterable[Edit], row_of: Mapping[str, int]) -> dict[Pair,
 def answers_of(catalog: Catalog) -> dict[Pair, bool]:
     """The same of the edits in force of an open store."""
     edits = [edit for edit in catalog.edits() if edit.what in _SAYS and edit.value]
-    if not edits:
-        return {}
-    row_of = {name: row for row, name in enumerate(catalog.sample_ids())}
-    return read_answers(edits, row_of)
+    return read_answers(edits, rows_of(catalog, edits))
 
 
 def scores_of(likeness: Likeness, pairs: Sequence[Pair]) -> np.ndarray:
@@ -187,13 +185,13 @@ def answer_table(
     """What was said, the newest first: sample_id, other_id, answer, score, agrees."""
     pairs = list(answers)[::-1]
     rows = np.array(pairs, np.int64).reshape(-1, 2)
-    ids = catalog.sample_ids()
+    ids = ids_at(catalog, rows.ravel().tolist())
     score = scores_of(likeness, pairs)
     says = np.array([answers[pair] for pair in pairs], bool)
     return pl.DataFrame(
         {
-            "sample_id": ids.gather(rows[:, 0]),
-            "other_id": ids.gather(rows[:, 1]),
+            "sample_id": ids[::2],
+            "other_id": ids[1::2],
             "answer": pl.Series(["yes" if yes else "no" for yes in says], dtype=pl.String),
             "score": pl.Series(score, dtype=pl.Float64).fill_nan(None),
             "agrees": (np.nan_to_num(score, nan=-1.0) >= threshold - 1e-6) == says,

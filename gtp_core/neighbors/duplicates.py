@@ -8,8 +8,8 @@ import polars as pl
 from gtp_core.catalog import Catalog
 from gtp_core.catalog.edits import marks_of
 from gtp_core.errors import CatalogError
-from gtp_core.neighbors.groups import Groups, Splits, group, group_table, read_splits
-from gtp_core.neighbors.keepers import BASES, Decision, decide, ledger, preferred
+from gtp_core.neighbors.groups import Groups, Splits, group, read_splits
+from gtp_core.neighbors.keepers import BASES, Decision, decide, preferred, rows_of
 from gtp_core.neighbors.kept import Neighbors
 from gtp_core.neighbors.pairs import Likeness, components
 
@@ -42,9 +42,9 @@ def duplicates(
     edits = catalog.edits()
     splits, keepers = Splits(chains=chains), []
     banned = np.zeros(catalog.store.n_samples, bool)
-    if any(edit.what in ("split", "keeper", "ban") for edit in edits):
-        ids = catalog.sample_ids().to_list()
-        row_of = {name: row for row, name in enumerate(ids)}
+    edits = [edit for edit in edits if edit.what in ("split", "keeper", "pin", "ban", "free")]
+    if edits:
+        row_of = rows_of(catalog, edits)
         splits = read_splits(edits, row_of, chains=chains)
         keepers = preferred(edits, row_of)
         marks = marks_of(edits)
@@ -94,7 +94,7 @@ def counted(decision: Decision) -> pl.DataFrame:
     """One row per basis: basis, threshold, groups, samples, chains, largest, dropped."""
     rows = []
     for basis, groups in decision.groups.items():
-        table = group_table(groups)
+        table = groups.table
         rows.append(
             (
                 basis,
@@ -189,12 +189,11 @@ def rule_change(before: Decision, after: Decision) -> str:
     )
 
 
-def saved_sentence(catalog: Catalog, decision: Decision) -> str:
-    """Whether the saved tables hold this decision, in one sentence."""
+def saved_sentence(catalog: Catalog, here: pl.DataFrame) -> str:
+    """Whether the saved tables hold the decision with this `ledger`, in one sentence."""
     saved = catalog.query("SELECT sample_id, keeper, basis, score, rule FROM dropped")
     if saved.is_empty() and catalog.query("SELECT 1 FROM clusters LIMIT 1").is_empty():
         return "Not saved yet: the tables clusters and dropped are empty."
-    here = ledger(catalog, decision)
     if saved.sort("sample_id").equals(here.sort("sample_id")):
         return f"Saved: the tables clusters and dropped hold this decision, {here.height:,} rows."
     return (
@@ -210,7 +209,7 @@ def accepting(decision: Decision, basis: str, least: float) -> tuple[int, np.nda
         how many, and the rows that stay in them: made keepers, they stay whatever the rule.
     """
     groups = decision.groups[basis]
-    table = group_table(groups).filter(~pl.col("chain") & (pl.col("lowest") >= least - 1e-6))
+    table = groups.table.filter(~pl.col("chain") & (pl.col("lowest") >= least - 1e-6))
     stays = decision.stays & ~decision.banned & np.isin(groups.label, table["cluster"].to_numpy())
     new = stays.copy()
     new[list(decision.preferred)] = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -50,6 +51,11 @@ class Groups:
     def count(self) -> int:
         """How many groups there are."""
         return int(self.label.max(initial=-1)) + 1
+
+    @cached_property
+    def table(self) -> pl.DataFrame:
+        """`group_table` of these, made once."""
+        return group_table(self)
 
 
 def read_splits(edits: Iterable[Edit], row_of: dict[str, int], *, chains: bool = False) -> Splits:

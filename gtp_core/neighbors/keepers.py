@@ -1,7 +1,8 @@
 """Which duplicates stay and which go: every row that goes has a kept row that matches it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from gtp_core.catalog import Catalog, Edit, clusters_path
 from gtp_core.neighbors.groups import Groups, Splits
 from gtp_core.store import written_whole
 
+_FEW = 20_000  # samples up to which the database looks for them; above, reading all is as fast
 BASES = {
     "text": "the same prompt and completion, byte for byte",
     "near-text": "nearly the same words",
@@ -40,7 +42,7 @@ class Decision:
     preferred: frozenset[int]
     banned: np.ndarray
 
-    @property
+    @cached_property
     def stays(self) -> np.ndarray:
         """(n_samples,) bool: the rows that are not dropped."""
         mask = np.ones(self.n_samples, bool)
@@ -110,37 +112,47 @@ _LEDGER = {
 
 
 class _Matcher:
-    """The kept rows of one basis, and which of them a row is like."""
+    """The kept rows of one basis, and which of them a row is like.
+
+    Attributes:
+        copies: first copy of every row.
+        alike: by first copy, those that are like it and how much, the most first.
+        kept: by first copy, the rows that stay.
+    """
 
     def __init__(self, basis: str, groups: Groups) -> None:
-        self.basis, self._copies = basis, groups.likeness.copies
-        self._alike: dict[int, list[tuple[int, float]]] = {}
-        self._kept: dict[int, list[int]] = {}
+        self.basis, self.copies = basis, groups.likeness.copies.tolist()
+        self.alike: dict[int, list[tuple[int, float]]] = {}
+        self.kept: dict[int, list[int]] = {}
         pairs = zip(groups.one.tolist(), groups.other.tolist(), groups.score.tolist(), strict=True)
-        for one, other, score in pairs:
-            self._alike.setdefault(one, []).append((other, score))
-            self._alike.setdefault(other, []).append((one, score))
+        for one, other, score in pairs:  # scores descend
+            self.alike.setdefault(one, []).append((other, score))
+            self.alike.setdefault(other, []).append((one, score))
 
     def keep(self, row: int) -> None:
-        self._kept.setdefault(int(self._copies[row]), []).append(row)
+        self.kept.setdefault(self.copies[row], []).append(row)
 
-    def matches(self, row: int) -> list[tuple[int, float]]:
-        """Kept rows and how alike they are, most first; ties to the lower row."""
-        own = int(self._copies[row])
+    def match(self, row: int, apart: Container[tuple[int, int]]) -> tuple[int, float] | None:
+        """The kept row that is most like this one, and how much; ties to the lower row."""
+        own, best, most = self.copies[row], -1, 1.0
         if own < 0:
-            return []
-        found = [(kept, 1.0) for kept in self._kept.get(own, [])]
-        for copy, score in self._alike.get(own, []):
-            found += [(kept, score) for kept in self._kept.get(copy, [])]
-        return sorted(found, key=lambda match: (-match[1], match[0]))
+            return None
+        kept = self.kept
+        for copy, score in ((own, 1.0), *self.alike.get(own, ())):
+            if best >= 0 and score < most:
+                break
+            for other in kept.get(copy, ()):
+                if (best < 0 or other < best) and (min(row, other), max(row, other)) not in apart:
+                    best, most = other, score
+        return (best, most) if best >= 0 else None
 
 
 def _match(row: int, matchers: Sequence[_Matcher], splits: Splits) -> tuple[int, str, float] | None:
     """The kept row that stands for this one, on which basis, and how alike they are."""
     for matcher in matchers:
-        for kept, score in matcher.matches(row):
-            if (min(row, kept), max(row, kept)) not in splits.pairs:
-                return kept, matcher.basis, score
+        found = matcher.match(row, splits.pairs)
+        if found is not None:
+            return found[0], matcher.basis, found[1]
     return None
 
 
@@ -179,12 +191,34 @@ def save_clusters(catalog: Catalog, decision: Decision) -> None:
 
 def ledger(catalog: Catalog, decision: Decision) -> pl.DataFrame:
     """Every row that goes: sample_id, keeper, basis, score, rule."""
-    ids = catalog.sample_ids()
     gone = decision.dropped
+    ids = ids_at(catalog, [*gone["row"], *gone["keeper"]])
     return gone.select(
-        ids.gather(gone["row"]).alias("sample_id"),
-        ids.gather(gone["keeper"]).alias("keeper"),
+        ids[: gone.height].alias("sample_id"),
+        ids[gone.height :].alias("keeper"),
         "basis",
         "score",
         "rule",
     )
+
+
+def ids_at(catalog: Catalog, rows: Sequence[int]) -> pl.Series:
+    """The ids of some rows, in their order; a row may come more than once."""
+    wanted = pl.DataFrame({"row": rows}, schema={"row": pl.Int64})
+    sql, params = "SELECT row, sample_id FROM samples", []
+    if len(rows) < _FEW:
+        sql += " WHERE row IN (SELECT unnest($1::BIGINT[]))"
+        params = [wanted["row"].unique().to_list()]
+    known = catalog.query(sql, params)
+    return wanted.join(known, on="row", how="left", maintain_order="left")["sample_id"]
+
+
+def rows_of(catalog: Catalog, edits: Iterable[Edit]) -> dict[str, int]:
+    """By id, the rows of the samples that edits name; ids that are not in the pool are left out."""
+    names = {name for edit in edits for name in (*edit.samples, edit.value) if name}
+    sql, params = "SELECT sample_id, row FROM samples", []
+    if len(names) < _FEW:
+        sql += " WHERE sample_id IN (SELECT unnest($1::VARCHAR[]))"
+        params = [sorted(names)]
+    known = catalog.query(sql, params) if names else pl.DataFrame()
+    return dict(known.filter(pl.col("sample_id").is_in(names)).rows()) if names else {}

@@ -161,22 +161,26 @@ def cosines(
     return np.clip(total[len(rows) :] / own, -1.0, 1.0).astype(np.float32)
 
 
-def checkpoint_cosines(
+def few_cosines(
     trajectories: Trajectories, one: np.ndarray, other: np.ndarray
-) -> np.ndarray:
-    """Cosines (n_pairs, n_checkpoints) float64 of gradients at every checkpoint by itself.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines of a few pairs, held in memory: (n_pairs,) whole, (n_pairs, n_checkpoints) by part.
 
-    NaN where one of the two has no length.
+    Both float64, from the stored rows in full dimension; NaN where one of the two has no length.
     """
-    found = np.empty((len(one), len(trajectories.parts)))
-    left = np.concatenate([one, one, other])
-    right = np.concatenate([other, one, other])
-    for t, parts in enumerate(trajectories.parts):
-        product, mine, its = np.split(_products(parts, left, right), 3)
-        lengths = np.sqrt(mine * its)
-        known = np.isfinite(lengths) & (lengths > 0)
-        found[:, t] = np.divide(product, lengths, out=np.full(len(one), np.nan), where=known)
-    return np.clip(found, -1.0, 1.0)
+    shape = (len(one), len(trajectories.parts), -1)
+    left, right = (trajectories.stored_rows(i).reshape(shape).astype(float) for i in (one, other))
+    product, mine, its = (
+        np.einsum("ntd,ntd->nt", a, b) for a, b in ((left, right), (left, left), (right, right))
+    )
+    eta = np.asarray(trajectories.eta, float)
+    return _cosine(product @ eta, (mine @ eta) * (its @ eta)), _cosine(product, mine * its)
+
+
+def _cosine(product: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    known = np.isfinite(squares) & (squares > 0)
+    out = np.full(product.shape, np.nan)
+    return np.clip(np.divide(product, np.sqrt(squares), out=out, where=known), -1.0, 1.0)
 
 
 def _products(parts: tuple[np.ndarray, ...], left: np.ndarray, right: np.ndarray) -> np.ndarray:

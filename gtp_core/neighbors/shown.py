@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog
-from gtp_core.neighbors.groups import Groups, group_table
+from gtp_core.neighbors.groups import Groups
 from gtp_core.neighbors.keepers import Decision
-from gtp_core.neighbors.pairs import checkpoint_cosines, cosines
+from gtp_core.neighbors.pairs import few_cosines
 from gtp_core.neighbors.rules import REASONS, WEIGHED
 from gtp_core.neighbors.text import shingle_likeness
 from gtp_core.trajectories import open_trajectories
@@ -42,12 +42,20 @@ class Shown:
     count: int
     rest: int
 
+    @property
+    def left_out(self) -> str:
+        """What is not shown, in a sentence; nothing if all are."""
+        others = self.count - self.table.height
+        if not others:
+            return ""
+        shown = self.table.height
+        return f"Shown are {shown:,}; of the other {others:,} groups {self.rest:,} rows go. "
+
     def marked(self, place: int) -> pl.DataFrame:
         """The table as people read it, with a mark at one place."""
         here = pl.when(pl.int_range(pl.len()) == place).then(pl.lit("▶")).otherwise(pl.lit(""))
-        first = ["first", "size", "lowest", "mean", "chain", "dropped", "on", "kept", "keeper"]
-        first += ["why", "swap"]
-        last = ["verdicts", "yours", "sources"]
+        first = ["first", "size", "lowest", "mean", "chain"]
+        last = ["dropped", "kept", "keeper", "why", "swap", "verdicts", "yours", "on", "sources"]
         known = self.table.columns
         taken = [n for n in known if n not in {*first, *last, "cluster", "highest"}]
         order = [name for name in (*first, *taken, *last) if name in known]
@@ -105,7 +113,7 @@ def _counted(
         .then(pl.lit("keeper"))
         .otherwise(pl.lit(""))
     )
-    joined = group_table(groups).join(sums, on="cluster", how="left", maintain_order="left")
+    joined = groups.table.join(sums, on="cluster", how="left", maintain_order="left")
     return joined.with_columns(yours.alias("yours"))
 
 
@@ -203,10 +211,12 @@ def members(
     gone = gone.with_columns(kept.alias("kept"), pl.col("basis").alias("on")).drop("basis")
     table = catalog.texts(order).join(gone, on="row", how="left", maintain_order="left")
     beside = table["keeper"].fill_null(keeper_of(decision, rows)).to_numpy()
-    by_checkpoint = checkpoint_cosines(open_trajectories(catalog.store), order, beside)
+    whole, by_checkpoint = few_cosines(open_trajectories(catalog.store), order, beside)
+    if basis != "gradient":
+        whole = _text_likeness(catalog, basis, beside, table)
     table = table.with_columns(
         beside=beside,
-        to_keeper=pl.Series(_similarities(catalog, basis, order, beside, table), dtype=pl.Float64),
+        to_keeper=pl.Series(whole, dtype=pl.Float64),
         by_checkpoint=pl.Series(by_checkpoint.tolist(), dtype=pl.List(pl.Float64)),
     )
     return table.select(
@@ -215,19 +225,15 @@ def members(
     )
 
 
-def _similarities(
-    catalog: Catalog, basis: str, rows: np.ndarray, beside: np.ndarray, texts: pl.DataFrame
-) -> list[float]:
-    if basis == "gradient":
-        trajectories = open_trajectories(catalog.store)
-        return cosines(trajectories, None, beside, rows).astype(np.float64).tolist()
-    others = catalog.texts(beside)
+def _text_likeness(
+    catalog: Catalog, basis: str, beside: np.ndarray, texts: pl.DataFrame
+) -> np.ndarray:
     whole, against = (
-        (table["prompt"] + "\n" + table["completion"]).to_list() for table in (texts, others)
+        (table["prompt"] + "\n" + table["completion"]).to_list()
+        for table in (texts, catalog.texts(beside))
     )
-    if basis == "text":
-        return [float(one == other) for one, other in zip(whole, against, strict=True)]
-    return [shingle_likeness(one, other) for one, other in zip(whole, against, strict=True)]
+    alike = shingle_likeness if basis == "near-text" else str.__eq__
+    return np.array([float(alike(*pair)) for pair in zip(whole, against, strict=True)])
 
 
 def ids_of(
@@ -248,7 +254,7 @@ def brief(table: pl.DataFrame) -> pl.DataFrame:
     """Members as a table shows them: the beginning of the prompt in place of the whole texts."""
     shown = table.with_columns(pl.col("prompt").str.slice(0, 160))
     order = ["sample_id", "verdict", "weight", "kept", "on", "score", "rule", "to_keeper"]
-    order += ["by_checkpoint", "swap", "gain", "source", "n_tokens", "prompt"]
+    order += ["by_checkpoint", "swap", "source", "n_tokens", "prompt"]
     return shown.select(name for name in order if name in shown.columns)
 
 

@@ -6,6 +6,7 @@ exchange, and approximate for what solving again would give.
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from gtp_core.catalog import Catalog
 from gtp_core.estimate import non_negative_ridge, on_one_thread
 from gtp_core.neighbors import Groups, Shown, weights_of
 from gtp_core.pursuit import Selection
-from gtp_core.report.fitted import MOST_WORK, Fitted, combined, fitted, inner
+from gtp_core.report.fitted import MOST_WORK, Fitted, Span, combined, fitted, inner, span
 from gtp_core.report.joins import joining, leaving
 from gtp_core.report.quality import combination
 from gtp_core.report.verdicts import text_keepers, verdicts
@@ -45,6 +46,11 @@ class Weighed:
     texts: np.ndarray
     usable: np.ndarray
 
+    @cached_property
+    def spanned(self) -> Span:
+        """What the chosen samples span."""
+        return span(self.fitted.gram)
+
 
 def weigh(catalog: Catalog, problem: Problem, selection: Selection) -> Weighed:
     """Weigh a selection once.
@@ -63,13 +69,9 @@ def gains_of(weighed: Weighed, rows: np.ndarray) -> np.ndarray:
 
     Where the rows are so many that it would take too long, of the most influential of them.
     """
-    return _covered_and_gains(weighed, rows)[1]
-
-
-def _covered_and_gains(weighed: Weighed, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     problem, found = weighed.problem, weighed.fitted
-    covered, gain = np.full((2, problem.atoms.n_samples), np.nan)
-    covered[found.support], gain[found.support] = leaving(found)
+    gain = np.full(problem.atoms.n_samples, np.nan)
+    gain[found.support] = leaving(found)[1]
     rest = rows[weighed.usable[rows] & ~np.isin(rows, found.support)]
     m, dim = len(found.support), problem.atoms.dim
     most = int(MOST_WORK // max(m * (dim + 3 * m), 1))
@@ -77,22 +79,27 @@ def _covered_and_gains(weighed: Weighed, rows: np.ndarray) -> tuple[np.ndarray, 
         known = np.nan_to_num(problem.influence[rest], nan=-np.inf)
         rest = rest[np.lexsort((rest, -known))[:most]]
     if len(rest):
-        covered[rest], gain[rest] = joining(problem, found, np.sort(rest))
-    return covered, gain
+        gain[rest] = joining(problem, found, np.sort(rest))[1]
+    return gain
 
 
-def verdicts_of(weighed: Weighed, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Verdict and conditional gain (k,) of some rows."""
-    problem = weighed.problem
-    covered, gain = (values[rows] for values in _covered_and_gains(weighed, rows))
+def verdicts_of(weighed: Weighed, rows: np.ndarray) -> np.ndarray:
+    """The verdicts (k,) of some rows, as `verdict_table` has them."""
+    problem, found, basis = weighed.problem, weighed.fitted, weighed.spanned.basis
     columns = np.stack([problem.target, weighed.rest])
-    pulls = np.empty((len(rows), 2))
+    pulls, covered = np.empty((len(rows), 2)), np.zeros(len(rows))
     for begin in range(0, len(rows), _AT_ONCE):
         some = slice(begin, begin + _AT_ONCE)
-        pulls[some] = inner(problem.atoms.rows(rows[some]), columns)
-    usable = weighed.usable[rows]
-    told = verdicts(problem, weighed.selection, rows, pulls, covered, weighed.texts[rows], usable)
-    return told, gain
+        atoms = problem.atoms.rows(rows[some])
+        atoms[~weighed.usable[rows[some]]] = 0
+        pulls[some] = inner(atoms, columns)
+        squares = np.einsum("ij,ij->i", atoms, atoms, dtype=np.float64)
+        if len(basis):
+            within = (atoms @ found.rows.T).astype(np.float64) @ basis.T
+            covered[some] = (within**2).sum(axis=1) / np.maximum(squares, 1e-300)
+    shares = np.clip(covered, 0.0, 1.0)
+    usable, texts = weighed.usable[rows], weighed.texts[rows]
+    return verdicts(problem, weighed.selection, rows, pulls, shares, texts, usable)
 
 
 @on_one_thread
@@ -156,7 +163,7 @@ def groups_judged(catalog: Catalog, weighed: Weighed, groups: Groups, shown: Sho
     sizes = np.cumsum([len(rows) for rows in members])
     told = int((sizes <= _TOLD).sum())
     rows = np.concatenate([*members[:told], np.empty(0, np.int64)]).astype(np.int64)
-    verdict, _ = verdicts_of(weighed, rows) if len(rows) else (np.empty(0, object), None)
+    verdict = verdicts_of(weighed, rows)
     parts = np.split(verdict, sizes[: max(told - 1, 0)]) if told else []
     words = [_mix(part) for part in parts] + [None] * (len(members) - told)
     least = _least(weighed, keepers, members)
@@ -199,16 +206,15 @@ def members_judged(weighed: Weighed, keeper: int, table: pl.DataFrame) -> pl.Dat
         table: with row, as `neighbors.members` makes it.
 
     Returns:
-        The table with verdict, weight, gain, and swap: by how much the residual would rise with
+        The table with verdict, weight, and swap: by how much the residual would rise with
         this one as keeper.
     """
     rows = table["row"].to_numpy()
-    verdict, gain = verdicts_of(weighed, rows)
+    verdict = verdicts_of(weighed, rows)
     change = np.full(len(rows), np.nan)
     change[rows != keeper] = swaps(weighed, keeper, rows[rows != keeper])
     return table.with_columns(
         verdict=pl.Series(verdict.astype(str), dtype=pl.String),
         weight=weights_of(weighed.problem, weighed.selection)[rows],
-        gain=pl.Series(gain, dtype=pl.Float64).fill_nan(None),
         swap=pl.Series(change, dtype=pl.Float64).fill_nan(None),
     )
