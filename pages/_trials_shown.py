@@ -11,11 +11,10 @@ from gtp_core.verify import (
     Kept,
     Wish,
     answer,
-    called,
     curves,
-    diverged,
     judged,
     names_of,
+    remarks,
     shown_table,
     subsets_in,
     verifications,
@@ -57,7 +56,7 @@ def _show(view: _frame.View, kept: Kept, wish: Wish) -> None:
     kinds = {trial["arm"]: str(trial.get("method") or "") for trial in trials}
     methods = {names[arm]: kinds[arm] for arm in arms}
     found = answer(trials, arms, names=names)
-    _words(kept, found, names)
+    _words(kept, found, remarks(trials, arms, kept.plan["settings"], names=names))
     left, right = st.columns(2)
     with left:
         lines = curves(trials, arms, names=names)
@@ -71,7 +70,7 @@ def _show(view: _frame.View, kept: Kept, wish: Wish) -> None:
     _foretold(view, kept, found, names, {names[arm]: kinds[arm] for arm in there})
 
 
-def _words(kept: Kept, found: dict[str, Any], names: dict[str, str]) -> None:
+def _words(kept: Kept, found: dict[str, Any], remarks: list[str]) -> None:
     """How it was trained, whether differences are larger than the noise, and what to know."""
     how, *notes = kept.told
     st.markdown(f"**{_frame.plain(how)}**")
@@ -80,8 +79,8 @@ def _words(kept: Kept, found: dict[str, Any], names: dict[str, str]) -> None:
         st.markdown("\n".join(f"- {_frame.plain(text)}" for text in sentences))
     else:
         st.caption("Two trained subsets make a comparison; there are not two yet.")
-    for note in [*notes, *diverged(kept.trials)]:
-        st.info(_frame.plain(called(note, kept.trials, names)), icon=":material/info:")
+    for note in [*remarks, *notes]:
+        st.info(_frame.plain(note), icon=":material/info:")
 
 
 def _table(found: dict[str, Any]) -> None:

@@ -144,6 +144,7 @@ def foretold_figure(
         table.filter(pl.col(judge).is_not_null() & pl.col("loss").is_not_null())
         .group_by("arm", maintain_order=True)
         .agg(pl.col(judge).mean(), pl.col("loss").mean(), pl.len().alias("models"))
+        .sort(judge)
     )
     labels = short_labels(names.get(arm, arm) for arm in arms["arm"])
     kinds = [methods.get(names.get(arm, arm), "") for arm in arms["arm"]]
@@ -154,7 +155,8 @@ def foretold_figure(
         y=arms["loss"].to_numpy(),
         mode="markers+text" if named else "markers",
         text=labels,
-        textposition="top center",
+        # Above and below by turns: names of neighbours would lie on each other.
+        textposition=[("top", "bottom")[at % 2] + " center" for at in range(arms.height)],
         marker={
             "size": 11,
             "color": [_shade(theme, kind) for kind in kinds],

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from gtp_core.verify.settings import as_collected as as_collected
     from gtp_core.verify.sources import at_hand as at_hand
     from gtp_core.verify.telling import answer as answer
-    from gtp_core.verify.telling import called as called
     from gtp_core.verify.telling import curves as curves
-    from gtp_core.verify.telling import diverged as diverged
     from gtp_core.verify.telling import judged as judged
     from gtp_core.verify.telling import names_of as names_of
+    from gtp_core.verify.telling import remarks as remarks
     from gtp_core.verify.telling import shown_table as shown_table
     from gtp_core.verify.telling import subsets_in as subsets_in
     from gtp_core.verify.wishing import Kept as Kept
@@ -40,15 +39,14 @@ _HOMES = {
     "answer": "telling",
     "as_collected": "settings",
     "at_hand": "sources",
-    "called": "telling",
     "correlations": "correlating",
     "curves": "telling",
-    "diverged": "telling",
     "equal_steps": "wishing",
     "first_seed": "wishing",
     "judged": "telling",
     "names_of": "telling",
     "paired": "comparing",
+    "remarks": "telling",
     "shown_table": "telling",
     "subsets_in": "telling",
     "verifications": "wishing",

@@ -1,7 +1,7 @@
 """What is trained on: the subsets of runs, chance draws of the same size, and the whole pool."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -84,8 +84,9 @@ class Wanted:
         """What a reader of the trial wants to know of its arm."""
         if self.arm is None or self.subset is None:
             return {"method": BASE, "run": None, "budget": None}
-        named = {"run": self.arm.run or None, "budget": self.arm.budget or None}
-        return {"method": self.arm.method, **named, **self.subset.judges}
+        named: dict[str, Any] = {"run": self.arm.run or None, "budget": self.arm.budget or None}
+        named |= {"method": self.arm.method, "solved_weighted": self.arm.solved_weighted}
+        return {**named, **self.subset.judges}
 
 
 def arms_of(
@@ -213,9 +214,8 @@ def _whole(catalog: Catalog, task: str) -> Subset:
     )
 
 
-def prompts_of(catalog: Catalog, subsets: Sequence[Subset]) -> list[str]:
-    """The prompts of all samples in some subsets."""
-    rows = np.unique(np.concatenate([subset.rows for subset in subsets]))
+def prompts_of(catalog: Catalog, subset: Subset) -> list[str]:
+    """The prompts of the samples in a subset."""
     pool = catalog.store.samples().with_row_index("row").select("row", "prompt")
-    wanted = pl.Series(rows, dtype=pl.UInt32)
+    wanted = pl.Series(subset.rows, dtype=pl.UInt32)
     return pool.filter(pl.col("row").is_in(wanted.implode())).collect()["prompt"].to_list()

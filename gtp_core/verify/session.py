@@ -25,7 +25,7 @@ from gtp_core.verify.resuming import Resumable, standing
 from gtp_core.verify.settings import as_collected
 from gtp_core.verify.sources import MODEL, files_of, model_at, tasks_of
 from gtp_core.verify.steps import marks_of, samples_left, steps_of
-from gtp_core.verify.telling import answer, diverged, how_trained
+from gtp_core.verify.telling import answer, how_trained, remarks
 from gtp_core.verify.trainer import Trainer
 from gtp_core.verify.wishing import digests_of
 
@@ -193,6 +193,9 @@ class Verification:
         found = trainer.trial(wanted.subset, wanted.seed, did, state)
         head = {"arm": wanted.name, "seed": wanted.seed, "subset": wanted.digest}
         told = {**head, **wanted.told(), **found, "n_test": len(self.test.records)}
+        told["n_seen"] = 0
+        if wanted.subset:
+            told["n_seen"] = seen_in(self.test.records, prompts_of(self.catalog, wanted.subset))
         write_json(self._path(wanted), {**told, "seconds": round(state.taken(), 2)})
         state.clear()
 
@@ -247,12 +250,13 @@ class Verification:
             "test_files": [str(path) for path in self.files],
             "test_digests": digests_of(self.files),
             "n_test": len(self.test.records),
-            "notes": self._remarks(),
+            "notes": self._of_model(),
         }
 
     def _notes(self, trials: Sequence[Mapping[str, Any]], *, cancelled: bool) -> list[str]:
         how = f"{how_trained(self.settings.meaning())} Every interval is of one comparison alone."
-        notes = [how, *self._remarks(), *diverged(trials)]
+        arms = [arm.name for arm in self.arms]
+        notes = [how, *remarks(trials, arms, self.settings.meaning()), *self._of_model()]
         if cancelled:
             notes.append(
                 f"Cancelled: {len(trials):,} of {len(self.wanted):,} trials are done and kept; the "
@@ -260,27 +264,11 @@ class Verification:
             )
         return notes
 
-    def _remarks(self) -> list[str]:
-        """What is to be said of it whatever comes out."""
-        notes = []
-        dropped = [a.name for a in self.arms if a.solved_weighted and not self.settings.weighted]
-        if dropped:
-            notes.append(
-                f"{', '.join(dropped)}: solved with weights and trained without them, so that the "
-                "residual as trained counts here and not the weighted one."
-            )
-        seen = seen_in(
-            self.test.records,
-            prompts_of(self.catalog, [w.subset for w in self.wanted if w.subset]),
-        )
-        if seen:
-            notes.append(
-                f"{seen:,} of {len(self.test.records):,} test examples have the prompt of a sample "
-                "that is trained on."
-            )
-        if not self.is_stores:
-            notes.append(
-                "The store does not say that it was collected with this model, so the selections "
-                "may have been made for another."
-            )
-        return notes
+    def _of_model(self) -> list[str]:
+        """What is to be said of the model; at most one note."""
+        if self.is_stores:
+            return []
+        return [
+            "The store does not say that it was collected with this model, so the selections "
+            "may have been made for another."
+        ]

@@ -84,13 +84,6 @@ def names_of(trials: Sequence[Trial]) -> dict[str, str]:
     return names
 
 
-def called(text: str, trials: Sequence[Trial], names: Mapping[str, str]) -> str:
-    """A text with the names of runs in place of their ids."""
-    for run in {str(trial["run"]) for trial in trials if trial.get("run")}:
-        text = text.replace(run, names.get(run, run))
-    return text
-
-
 def curves(
     trials: Sequence[Trial], arms: Sequence[str], *, names: Mapping[str, str] | None = None
 ) -> pl.DataFrame:
@@ -129,10 +122,34 @@ def how_trained(settings: Mapping[str, Any]) -> str:
     return f"Fine-tuned with LoRA of rank {settings['rank']}, {loss} loss; {equal}."
 
 
-def diverged(trials: Sequence[Trial]) -> list[str]:
-    """A note where training left the finite numbers; at most one."""
-    bad = [f"{t['arm']} with seed {t['seed']}" for t in trials if t["test_loss"] is None]
-    return [f"Training diverged and is left out: {', '.join(bad)}."] if bad else []
+def remarks(
+    trials: Sequence[Trial],
+    arms: Sequence[str],
+    settings: Mapping[str, Any],
+    *,
+    names: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What is to be known of some arms: weights that were dropped, prompts seen, divergence."""
+    mine = [trial for trial in trials if trial["arm"] in arms]
+    called = {arm: (names or {}).get(arm, arm) for arm in arms}
+    notes = []
+    dropped = {t["arm"]: None for t in mine if t.get("solved_weighted")}
+    if dropped and not settings["weighted"]:
+        notes.append(
+            f"{', '.join(called[arm] for arm in dropped)}: solved with weights and trained "
+            "without them, so that the residual as trained counts here and not the weighted one."
+        )
+    seen = {t["arm"]: t["n_seen"] for t in mine if t.get("n_seen")}
+    if seen:
+        each = ", ".join(f"{called[arm]} {count:,}" for arm, count in seen.items())
+        notes.append(
+            f"{max(seen.values()):,} of {mine[0]['n_test']:,} test examples have the prompt of a "
+            f"sample that is trained on ({each})."
+        )
+    bad = [f"{called[t['arm']]} with seed {t['seed']}" for t in mine if t["test_loss"] is None]
+    if bad:
+        notes.append(f"Training diverged and is left out: {', '.join(bad)}.")
+    return notes
 
 
 def shown_table(table: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
