@@ -9,6 +9,7 @@ from gtp_core.neighbors import (
     Likeness,
     answer_table,
     answers_of,
+    brief_pairs,
     diff_lines,
     in_turn,
     nearest_below,
@@ -40,7 +41,7 @@ def ask(view: View, groups: Groups) -> None:
         _question(view, groups, rows)
         for side in ("above", "below"):
             st.caption(f"Just {side} {groups.threshold:g}")
-            _frame.table(rows.filter(side=side).drop("side"), f"near-{side}")
+            _frame.table(brief_pairs(rows, side), f"near-{side}")
     if answers:
         st.caption("What was answered, the newest first. Undo takes back the last one.")
         told = answer_table(view.catalog, groups.likeness, answers, groups.threshold)

@@ -3,6 +3,7 @@
 from gtp_core.neighbors.answers import (
     answer_table,
     answers_of,
+    brief_pairs,
     in_turn,
     nearest_below,
     pairs_near,
@@ -109,6 +110,7 @@ __all__ = [
     "answer_table",
     "answers_of",
     "brief",
+    "brief_pairs",
     "cluster_use",
     "columns",
     "counted",

@@ -95,6 +95,12 @@ def in_turn(near: pl.DataFrame, n_answered: int) -> pl.DataFrame:
     return near.sort(place, first.cast(pl.Int64), maintain_order=True)
 
 
+def brief_pairs(texts: pl.DataFrame, side: str) -> pl.DataFrame:
+    """One side of the pairs with their texts, as a table shows them: beginnings of the texts."""
+    cut = pl.col("text", "other_text").str.slice(0, 160)
+    return texts.filter(side=side).with_columns(cut).drop("side").sort("score", descending=True)
+
+
 def nearest_below(likeness: Likeness, threshold: float) -> pl.DataFrame:
     """The pair that is most alike of those below a threshold, as `pairs_near` has it; or none."""
     place = int(np.searchsorted(-likeness.score, -(threshold - 1e-6), side="right"))
