@@ -1,5 +1,6 @@
 """The map's parts: the region that is marked, what is special in it, and what is done with it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -62,6 +63,17 @@ def to_draw(region: Any, figure: str) -> Any:
     return None if drawn else region
 
 
+def pictured(make: Callable[[], Picture], figure: str, drawn: Any) -> Picture:
+    """The figure, made once for the same view, the same region drawn and the same points."""
+    marked = _address.text("region") if drawn is not None or st.session_state.get("raw") else ""
+    return _picture(make, f"{figure}-{marked}-{drawn is None}")
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _picture(_make: Callable[[], Picture], key: str) -> Picture:
+    return _make()
+
+
 def draw(picture: Picture, figure: str, source: str) -> None:
     """The figure; a lasso or box becomes the region. Only its corners come from the browser."""
     key = f"map-figure-{st.session_state.get('_drawn', 0)}"
@@ -109,6 +121,11 @@ def _words(_view: View, _rows: Any, key: str) -> Any:
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _columns(_view: View, _found: Map, key: str) -> Any:
     return columns(_view.catalog, _found, _view.problem.influence)
+
+
+def expect(view: View, found: Map) -> None:
+    """Have ready what the first region will be compared with."""
+    _columns(view, found, f"{found.source}-{key_of(view)}")
 
 
 def raw(found: Map, region: Any, place: Any) -> Any:

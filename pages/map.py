@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from gtp_core.figures import Picture
 from gtp_core.figures.map import map_figure, topic_labels
 from gtp_core.neighbors import MAP_WORD, density, map_sources, panels_of, topics_covered
 from pages import _browse, _frame, _neighbors, _region, _start
@@ -24,20 +25,28 @@ panels = panels_of(gtp.support, topk.support, together=side == "one")
 places, named = _region.examples(view, found) if examples else (None, ())
 key = f"{source}-{side}-{examples}-{points is None}-{view.theme}-{_region.said(view)}"
 
-picture = map_figure(
-    density(found, list(panels["GTP and top-k"].values()) if side == "one" else ()),
-    topics_covered(found, {"GTP": gtp.support, "top-k": topk.support}),
-    found.xy,
-    panels,
-    topic_labels(found.xy, found.topic, found.names),
-    view.theme,
-    words=_region.words(view, panels),
-    examples=places,
-    example_words=named,
-    region=_region.to_draw(region, key),
-    raw=points,
-)
-_region.draw(picture, key, source)
+drawn = _region.to_draw(region, key)
+
+
+def picture() -> Picture:
+    """The figure of what is open."""
+    together = list(panels["GTP and top-k"].values()) if side == "one" else ()
+    return map_figure(
+        density(found, together),
+        topics_covered(found, {"GTP": gtp.support, "top-k": topk.support}),
+        found.xy,
+        panels,
+        topic_labels(found.xy, found.topic, found.names),
+        view.theme,
+        words=_region.words(view, panels),
+        examples=places,
+        example_words=named,
+        region=drawn,
+        raw=points,
+    )
+
+
+_region.draw(_region.pictured(picture, key, drawn), key, source)
 st.caption(
     "The map is for browsing: near on it is not always near in truth. Reasons come from "
     "full-dimension gradients. Darker means more samples; the signs are chosen ones: point at one "
@@ -47,3 +56,5 @@ _browse.strip()
 if region is not None:
     st.button("Clear region", icon=":material/close:", key="clear-region", on_click=_region.clear)
     _region.card(view, found, region, {"GTP": gtp, "top-k": topk})
+else:
+    _region.expect(view, found)
