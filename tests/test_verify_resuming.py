@@ -19,7 +19,7 @@ from test_verify import ROOT, asked, trials_in
 
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
-from gtp_core.errors import CancelledError, CatalogError
+from gtp_core.errors import CancelledError, CatalogError, RunError
 from gtp_core.methods import Settings
 from gtp_core.report import choose, given
 from gtp_core.verify import verify
@@ -195,6 +195,21 @@ def test_a_cancel_ends_it_between_two_steps_and_saves_them(started, fresh):
     part = wait_for(process, folder, "*/parts/*.safetensors")
     assert saved_step(part) > 0
     assert fresh.query("SELECT count(*) FROM trials").item() == 1
+
+
+def test_two_at_once_do_not_do_the_same(fresh, runs, model_folder):
+    one, told = asked(runs[1][:1], model_folder), []
+
+    def meanwhile(*say):
+        if not told:
+            told.append(say)
+            with pytest.raises(RunError, match="another process is at the trials"):
+                verify(fresh, one)
+
+    found = verify(fresh, one, meanwhile)
+    assert told
+    assert [row["trials"] for row in found["table"]] == [1, 2]
+    verify(fresh, one)  # nobody holds it any more
 
 
 # --- the tables ------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """One verification from beginning to end: trials one by one, each kept whole, the table last."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +121,10 @@ class Verification:
     def run(self, progress: Progress) -> dict[str, Any]:
         """Do what remains, and write the table."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        with _alone(self.folder):
+            return self._run(progress)
+
+    def _run(self, progress: Progress) -> dict[str, Any]:
         clear_temporaries(self.folder)
         write_json(self.folder / PLAN, {**self.plan, **self._facts()})
         cancelled = False
@@ -272,3 +278,17 @@ class Verification:
             "The store does not say that it was collected with this model, so the selections "
             "may have been made for another."
         ]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Refuse where another process works in this folder; the system ends its hold with it."""
+    with open(folder / ".lock", "ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"another process is at the trials in {folder}, and two would do them twice. Wait "
+                "for it, or cancel it."
+            ) from None
+        yield
