@@ -54,6 +54,7 @@ def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Pict
             },
             tiling={"pad": 1},
             pathbar={"visible": False},
+            root={"color": colour(theme, "paper")},
         )
     )
     none = int((rate == 0).sum())
