@@ -24,8 +24,10 @@ TABLES = {
     "gain",
     "clusters": "duplicate clusters: basis, cluster, sample_id, keeper",
     "dropped": "duplicates that a keeper stands for: sample_id, keeper, basis, score, rule",
-    "trials": "per trained model of `verify`: arm, run, method, budget, seed, steps, loss, match",
-    "trial_curves": "its test loss along the steps: verification, arm, seed, step, losses",
+    "trials": "models that `verify` trained: verification, task, arm, run, method, budget, seed, "
+    "n_samples, steps, equal (steps or epochs), weighted, n_test, test_loss, exact_match, "
+    "residual_weighted, residual_as_trained, held_out_match, seconds",
+    "trial_curves": "their losses: verification, arm, seed, step, train_loss, test_loss",
     "edits": "the log: edit, time, who, what (pin, ban, free, tag, untag, keeper, split, "
     "duplicate, distinct or undo), "
     "sample_id, value, undoes; an edit of many samples has a row for each",
