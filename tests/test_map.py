@@ -78,7 +78,11 @@ def test_what_is_alike_lies_together_and_the_same_seed_gives_the_same_map():
     far = np.linalg.norm(xy[:, None] - xy[None], axis=2)
     np.fill_diagonal(far, np.inf)
     assert (label[far.argmin(axis=1)] == label).mean() > 0.95
-    assert (lay_out_points(rows, graph, 0) == xy).all()
+    told: list[tuple[int, int]] = []
+    again = lay_out_points(rows, graph, 0, lambda done, total, what: told.append((done, total)))
+    assert (again == xy).all()
+    assert told[0] == (0, 500)
+    assert told == sorted(told)
     assert (lay_out_points(rows, graph, 1) != xy).any()
 
 

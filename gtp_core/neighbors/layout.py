@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,8 +91,13 @@ def prepare_map(
     else:
         told(20, 100, "nearest neighbours")
         graph = build_graph(vectors, usable, seed=seed)
-    told(60, 100, f"laying out {len(graph.points):,} points")
-    xy = lay_out_points(vectors[graph.points], graph, seed)
+    what = f"laying out {len(graph.points):,} points"
+    told(60, 100, what)
+
+    def epoch(done: int, total: int, _: str) -> None:
+        told(60 + 38 * done // max(total, 1), 100, f"{what}, {done:,} of {total:,} rounds")
+
+    xy = lay_out_points(vectors[graph.points], graph, seed, epoch)
     placed = np.full((len(usable), 2), np.nan, np.float32)
     inside = graph.copies >= 0
     placed[inside] = xy[np.searchsorted(graph.points, graph.copies[inside])]
@@ -127,7 +133,24 @@ def _vectors(
     return vectors, catalog.valid(), whole
 
 
-def lay_out_points(vectors: np.ndarray, graph: Graph, seed: int) -> np.ndarray:
+class _Bar:
+    """What umap-learn's progress bar writes to: the epoch it is in is told instead."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def write(self, text: str) -> None:
+        """Take `epoch/epochs` out of what is written."""
+        if found := re.search(r"(\d+)/(\d+)", text):
+            self._progress(int(found[1]), int(found[2]), "")
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def lay_out_points(
+    vectors: np.ndarray, graph: Graph, seed: int, progress: Progress | None = None
+) -> np.ndarray:
     """UMAP (McInnes, Healy, Melville 2018) of a graph's points: (n_points, 2) in the unit square.
 
     From umap-learn's own steps, because its class builds a graph of its own, and warns of what is
@@ -149,6 +172,8 @@ def lay_out_points(vectors: np.ndarray, graph: Graph, seed: int) -> np.ndarray:
         vectors, near.shape[1], state, "cosine", knn_indices=near, knn_dists=far[:, :_NEIGHBOURS]
     )
     a, b = find_ab_params(1.0, 0.1)
+    bar = {"disable": progress is None, "bar_format": "{n}/{total}", "ascii": True}
+    bar |= {"file": _Bar(progress), "mininterval": 0.5} if progress else {}
     found, _ = simplicial_set_embedding(
         vectors,
         fuzzy,
@@ -167,6 +192,7 @@ def lay_out_points(vectors: np.ndarray, graph: Graph, seed: int) -> np.ndarray:
         {},
         False,
         parallel=False,
+        tqdm_kwds=bar,
     )
     return _to_square(np.asarray(found, np.float64))
 
