@@ -75,20 +75,20 @@ else:
     _pairs.none(view, groups)
 
 st.subheader("Dropped, and for whom", anchor=False)
-gone = ledger(view.catalog, decision)
-st.caption(f"{gone.height:,} rows go; the first {gone.head(1000).height:,} are shown.")
-_frame.table(gone.head(1000), "ledger")
+gone = ledger(view.catalog, decision, most=1000)
+st.caption(f"{decision.dropped.height:,} rows go; the first {gone.height:,} are shown.")
+_frame.table(gone, "ledger")
 left, right = st.columns(2)
 if left.button("Save clusters and ledger", type="primary", icon=":material/save:", key="save"):
     save_clusters(view.catalog, decision)
-left.caption(_frame.plain(saved_sentence(view.catalog, gone)))
+left.caption(_frame.plain(saved_sentence(view.catalog, decision)))
 left.caption(
     'To leave the dropped out: select --where "sample\\_id NOT IN (SELECT sample\\_id FROM '
     'dropped)"; every export from the command line carries the ledger.'
 )
 right.download_button(
     "Download the ledger (Parquet)",
-    data=lambda: ledger_bytes(gone),
+    data=lambda: ledger_bytes(ledger(view.catalog, decision)),
     file_name="dropped.parquet",
     on_click="ignore",
     key="ledger-file",

@@ -167,6 +167,27 @@ def test_whatever_is_asked_every_row_that_goes_has_a_kept_row_that_matches(world
                 assert pairs[pair] >= 0.8 - 1e-5
 
 
+@settings(max_examples=40, deadline=None)
+@given(worlds(), st.booleans(), st.data())
+def test_many_rows_and_few_are_decided_alike(world, twice, data):
+    n, pairs, apart, scores, _chains = world
+    copies = [data.draw(st.sampled_from([i, max(i - 1, 0), -1])) for i in range(n)]
+    first = [
+        copies[c] if c >= 0 and copies[c] == c else (i if c >= 0 else -1)
+        for i, c in enumerate(copies)
+    ]
+    own = {p: s for p, s in pairs.items() if first[p[0]] == p[0] and first[p[1]] == p[1]}
+    splits = Splits(pairs=apart)
+    near = group(likeness(n, own, copies=first), 0.8, splits)
+    text = group(likeness(n, {}, copies=first, basis="text", floor=1.0), 1.0)
+    found = {"text": text, "gradient": near} if twice else {"gradient": near}
+    few = decide(found, scores, rule="r", splits=splits, keepers=[0])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gtp_core.neighbors.walk._FEW", 0)
+        many = decide(found, scores, rule="r", splits=splits, keepers=[0])
+    assert many.dropped.equals(few.dropped)
+
+
 def test_splits_and_keepers_are_read_from_the_edits_in_force():
     rows = {"a": 0, "b": 1, "c": 2}
     edits = [

@@ -29,6 +29,8 @@ from gtp_core.neighbors import (
     scores_of,
 )
 from gtp_core.report import prepare_path
+from pages import _keepers
+from pages._view import View
 
 ROOT = Path(gtp_core.__file__).resolve().parent.parent
 _nothing_cached, _through_the_app = test_app._nothing_cached, test_app._through_the_app
@@ -198,6 +200,17 @@ def test_every_rule_that_means_something_here_can_be_applied(opened, rule):
     assert app.get_by_key("keep-next").value == rule
     assert "newest (no record of this store holds a date)" in said(app)
     assert "newest" not in app.get_by_key("keep-next").options
+
+
+def test_another_ridge_is_another_question(core):
+    """What is kept in memory of one selection must not be shown for another."""
+    problem = pose(core, "maths")
+    views = [
+        View(core, problem, Settings(ridge=ridge), "9", None, "light") for ridge in (0.0, 100.0)
+    ]
+    one, other = (_keepers._selection_key(view) for view in views)
+    assert one != other
+    assert one == _keepers._selection_key(views[0])
 
 
 def test_keys_step_through_groups_and_the_address_leads_back(opened):

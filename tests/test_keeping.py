@@ -25,7 +25,6 @@ from gtp_core.neighbors import (
     families,
     guarantee_sentences,
     kept_in,
-    ledger,
     members,
     nearest_below,
     pairs_near,
@@ -347,7 +346,7 @@ def test_cosines_by_checkpoint_are_those_of_the_stored_rows(own_catalog):
 
     trajectories = open_trajectories(own_catalog.store)
     one, other = np.array([3, 50, 7]), np.array([30, 12, 8])
-    whole, found = few_cosines(trajectories, one, other)
+    whole, found = few_cosines(own_catalog.store, one, other)
     assert whole[:2] == pytest.approx(cosines(trajectories, None, one[:2], other[:2]), abs=1e-6)
     for t, parts in enumerate(trajectories.parts):
         rows = np.concatenate(parts).astype(np.float64)
@@ -361,13 +360,11 @@ def test_cosines_by_checkpoint_are_those_of_the_stored_rows(own_catalog):
 def test_saved_tables_of_another_decision_are_called_stale(known):
     catalog, graph = known
     decision = made(catalog, graph)
-    here = ledger(catalog, decision)
-    assert saved_sentence(catalog, here).startswith("Not saved yet")
+    assert saved_sentence(catalog, decision).startswith("Not saved yet")
     save_clusters(catalog, decision)
-    assert saved_sentence(catalog, here).startswith("Saved:")
+    assert saved_sentence(catalog, decision).startswith("Saved:")
     catalog.edit("keeper", who="me", sample_ids=["id-0046"])
-    other = ledger(catalog, made(catalog, graph))
-    assert saved_sentence(catalog, other).startswith("What is saved is stale")
+    assert saved_sentence(catalog, made(catalog, graph)).startswith("What is saved is stale")
 
 
 def test_what_was_taken_of_one_group_along_the_path():

@@ -9,7 +9,7 @@ from gtp_core.catalog import Catalog
 from gtp_core.catalog.edits import marks_of
 from gtp_core.errors import CatalogError
 from gtp_core.neighbors.groups import Groups, Splits, group, read_splits
-from gtp_core.neighbors.keepers import BASES, Decision, decide, preferred, rows_of
+from gtp_core.neighbors.keepers import BASES, Decision, decide, ledger, preferred, rows_of
 from gtp_core.neighbors.kept import Neighbors
 from gtp_core.neighbors.pairs import Likeness, components
 
@@ -189,16 +189,19 @@ def rule_change(before: Decision, after: Decision) -> str:
     )
 
 
-def saved_sentence(catalog: Catalog, here: pl.DataFrame) -> str:
-    """Whether the saved tables hold the decision with this `ledger`, in one sentence."""
+def saved_sentence(catalog: Catalog, decision: Decision) -> str:
+    """Whether the saved tables hold this decision, in one sentence."""
     saved = catalog.query("SELECT sample_id, keeper, basis, score, rule FROM dropped")
     if saved.is_empty() and catalog.query("SELECT 1 FROM clusters LIMIT 1").is_empty():
         return "Not saved yet: the tables clusters and dropped are empty."
-    if saved.sort("sample_id").equals(here.sort("sample_id")):
-        return f"Saved: the tables clusters and dropped hold this decision, {here.height:,} rows."
+    gone = decision.dropped.height
+    if gone == saved.height:
+        here = ledger(catalog, decision)
+        if saved.sort("sample_id").equals(here.sort("sample_id")):
+            return f"Saved: the tables clusters and dropped hold this decision, {gone:,} rows."
     return (
         f"What is saved is stale: another decision, in which {saved.height:,} rows go, "
-        f"{here.height:,} here. Save again."
+        f"{gone:,} here. Save again."
     )
 
 

@@ -1,6 +1,6 @@
 """Which duplicates stay and which go: every row that goes has a kept row that matches it."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from gtp_core.catalog import Catalog, Edit, clusters_path
 from gtp_core.neighbors.groups import Groups, Splits
+from gtp_core.neighbors.walk import walker
 from gtp_core.store import written_whole
 
 _FEW = 20_000  # samples up to which the database looks for them; above, reading all is as fast
@@ -85,75 +86,62 @@ def decide(
     for found in groups.values():
         inside |= found.label >= 0
     rows = np.flatnonzero(inside)
-    order = rows[np.lexsort((rows, -scores[rows], last[rows]))].tolist()
     first = [row for row in keepers if inside[row] and not last[row]]
-    chosen = set(first)
-    order = first + [row for row in order if row not in chosen]
-    matchers = [_Matcher(basis, found) for basis, found in groups.items()]
-    gone = []
-    for row in order:
-        match = _match(row, matchers, splits) if row not in chosen else None
-        if match is None:
-            for matcher in matchers:
-                matcher.keep(row)
-        else:
-            gone.append((row, *match, "your choice" if match[0] in chosen else rule))
-    dropped = pl.DataFrame(gone, schema=_LEDGER, orient="row").sort("row")
-    return Decision(groups, dropped, n, scores, rule, frozenset(chosen), last)
+    chosen = frozenset(first)
+    order = rows[np.lexsort((rows, -scores[rows], last[rows]))]
+    order = np.concatenate([np.array(first, np.int64), order[~np.isin(order, first)]])
+    dropped = _walked(groups, order, len(first), splits)
+    ledger = dropped.with_columns(
+        pl.when(pl.col("keeper").is_in(first))
+        .then(pl.lit("your choice"))
+        .otherwise(pl.lit(rule))
+        .alias("rule")
+    )
+    return Decision(groups, ledger, n, scores, rule, chosen, last)
 
 
-_LEDGER = {
-    "row": pl.Int64,
-    "keeper": pl.Int64,
-    "basis": pl.String,
-    "score": pl.Float64,
-    "rule": pl.String,
-}
+def _walked(
+    groups: dict[str, Groups], order: np.ndarray, n_fixed: int, splits: Splits
+) -> pl.DataFrame:
+    """Who goes, by row: row, keeper, basis, score."""
+    lists = [_lists(found) for found in groups.values()]
+    ends = np.cumsum([0, *(len(alike) for _, alike, _ in lists)])
+    starts = np.stack([begin + end for (begin, _, _), end in zip(lists, ends, strict=False)])
+    copies = np.stack([found.likeness.copies for found in groups.values()]).astype(np.int64)
+    n = copies.shape[1]
+    keeper, basis, score = np.full(n, -1), np.zeros(n, np.int64), np.zeros(n)
+    walker(len(order))(
+        order,
+        n_fixed,
+        copies,
+        starts,
+        np.concatenate([alike for _, alike, _ in lists]),
+        np.concatenate([scores for _, _, scores in lists]),
+        np.array(sorted(one * n + other for one, other in splits.pairs), np.int64),
+        keeper,
+        basis,
+        score,
+    )
+    gone = np.flatnonzero(keeper >= 0)
+    names = np.array(list(groups), object)[basis[gone]]
+    return pl.DataFrame(
+        {
+            "row": gone,
+            "keeper": keeper[gone],
+            "basis": pl.Series(names, dtype=pl.String),
+            "score": score[gone],
+        }
+    )
 
 
-class _Matcher:
-    """The kept rows of one basis, and which of them a row is like.
-
-    Attributes:
-        copies: first copy of every row.
-        alike: by first copy, those that are like it and how much, the most first.
-        kept: by first copy, the rows that stay.
-    """
-
-    def __init__(self, basis: str, groups: Groups) -> None:
-        self.basis, self.copies = basis, groups.likeness.copies.tolist()
-        self.alike: dict[int, list[tuple[int, float]]] = {}
-        self.kept: dict[int, list[int]] = {}
-        pairs = zip(groups.one.tolist(), groups.other.tolist(), groups.score.tolist(), strict=True)
-        for one, other, score in pairs:  # scores descend
-            self.alike.setdefault(one, []).append((other, score))
-            self.alike.setdefault(other, []).append((one, score))
-
-    def keep(self, row: int) -> None:
-        self.kept.setdefault(self.copies[row], []).append(row)
-
-    def match(self, row: int, apart: Container[tuple[int, int]]) -> tuple[int, float] | None:
-        """The kept row that is most like this one, and how much; ties to the lower row."""
-        own, best, most = self.copies[row], -1, 1.0
-        if own < 0:
-            return None
-        kept = self.kept
-        for copy, score in ((own, 1.0), *self.alike.get(own, ())):
-            if best >= 0 and score < most:
-                break
-            for other in kept.get(copy, ()):
-                if (best < 0 or other < best) and (min(row, other), max(row, other)) not in apart:
-                    best, most = other, score
-        return (best, most) if best >= 0 else None
-
-
-def _match(row: int, matchers: Sequence[_Matcher], splits: Splits) -> tuple[int, str, float] | None:
-    """The kept row that stands for this one, on which basis, and how alike they are."""
-    for matcher in matchers:
-        found = matcher.match(row, splits.pairs)
-        if found is not None:
-            return found[0], matcher.basis, found[1]
-    return None
+def _lists(groups: Groups) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By first copy, those that are like it, the most first: where each begins, who, how much."""
+    node = np.concatenate([groups.one, groups.other])
+    other = np.concatenate([groups.other, groups.one])
+    score = np.concatenate([groups.score, groups.score]).astype(np.float64)
+    order = np.lexsort((-score, node))
+    sizes = np.bincount(node, minlength=len(groups.likeness.copies))
+    return np.concatenate([[0], np.cumsum(sizes)]), other[order], score[order]
 
 
 def cluster_table(catalog: Catalog, decision: Decision) -> pl.DataFrame:
@@ -189,9 +177,9 @@ def save_clusters(catalog: Catalog, decision: Decision) -> None:
         cluster_table(catalog, decision).write_parquet(temporary, compression="zstd")
 
 
-def ledger(catalog: Catalog, decision: Decision) -> pl.DataFrame:
-    """Every row that goes: sample_id, keeper, basis, score, rule."""
-    gone = decision.dropped
+def ledger(catalog: Catalog, decision: Decision, most: int | None = None) -> pl.DataFrame:
+    """Every row that goes, or the first of them: sample_id, keeper, basis, score, rule."""
+    gone = decision.dropped.head(decision.dropped.height if most is None else most)
     ids = ids_at(catalog, [*gone["row"], *gone["keeper"]])
     return gone.select(
         ids[: gone.height].alias("sample_id"),

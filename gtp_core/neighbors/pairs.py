@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gtp_core.neighbors.graph import Graph
-from gtp_core.store import Progress
-from gtp_core.trajectories import Trajectories, in_threads
+from gtp_core.store import Progress, Store
+from gtp_core.trajectories import Trajectories, in_threads, step_weights
 
 FLOOR = 0.8
 """The lowest cosine of a pair that is kept: no threshold goes below it."""
@@ -161,20 +161,29 @@ def cosines(
     return np.clip(total[len(rows) :] / own, -1.0, 1.0).astype(np.float32)
 
 
-def few_cosines(
-    trajectories: Trajectories, one: np.ndarray, other: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def few_cosines(store: Store, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cosines of a few pairs, held in memory: (n_pairs,) whole, (n_pairs, n_checkpoints) by part.
 
     Both float64, from the stored rows in full dimension; NaN where one of the two has no length.
     """
-    shape = (len(one), len(trajectories.parts), -1)
-    left, right = (trajectories.stored_rows(i).reshape(shape).astype(float) for i in (one, other))
+    left, right = _few_rows(store, one), _few_rows(store, other)
     product, mine, its = (
         np.einsum("ntd,ntd->nt", a, b) for a, b in ((left, right), (left, left), (right, right))
     )
-    eta = np.asarray(trajectories.eta, float)
+    eta = step_weights(store.checkpoints)
     return _cosine(product @ eta, (mine @ eta) * (its @ eta)), _cosine(product, mine * its)
+
+
+def _few_rows(store: Store, rows: np.ndarray) -> np.ndarray:
+    """(n, n_checkpoints, dim) float64 unit gradients; only files that hold some are opened."""
+    starts = np.cumsum([0] + [part.rows for part in store.manifest.parts])
+    found = np.empty((len(rows), len(store.checkpoints), store.dim))
+    part_of = np.searchsorted(starts, rows, side="right") - 1
+    for part in np.unique(part_of).tolist():
+        mine = np.flatnonzero(part_of == part)
+        for t in range(len(store.checkpoints)):
+            found[mine, t] = store.part_rows(part, t)[0][rows[mine] - starts[part]]
+    return found
 
 
 def _cosine(product: np.ndarray, squares: np.ndarray) -> np.ndarray:

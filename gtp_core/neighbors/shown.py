@@ -9,13 +9,12 @@ import polars as pl
 
 from gtp_core.catalog import Catalog
 from gtp_core.neighbors.groups import Groups
-from gtp_core.neighbors.keepers import Decision
+from gtp_core.neighbors.keepers import Decision, ids_at
 from gtp_core.neighbors.pairs import few_cosines
 from gtp_core.neighbors.rules import REASONS, WEIGHED
 from gtp_core.neighbors.text import shingle_likeness
-from gtp_core.trajectories import open_trajectories
 
-MOST = 200
+MOST = 100
 WHICH = {
     "all": "all groups",
     "open": "not accepted by you",
@@ -207,11 +206,11 @@ def members(
     keys = (*_worth(decision, rows), ~decision.stays[rows])
     order = rows[np.lexsort(keys)][:most]
     gone = decision.dropped.filter(pl.col("row").is_in(order.tolist()))
-    kept = catalog.texts(gone["keeper"].to_numpy())["sample_id"]
+    kept = ids_at(catalog, gone["keeper"].to_list())
     gone = gone.with_columns(kept.alias("kept"), pl.col("basis").alias("on")).drop("basis")
     table = catalog.texts(order).join(gone, on="row", how="left", maintain_order="left")
     beside = table["keeper"].fill_null(keeper_of(decision, rows)).to_numpy()
-    whole, by_checkpoint = few_cosines(open_trajectories(catalog.store), order, beside)
+    whole, by_checkpoint = few_cosines(catalog.store, order, beside)
     if basis != "gradient":
         whole = _text_likeness(catalog, basis, beside, table)
     table = table.with_columns(
@@ -241,7 +240,7 @@ def ids_of(
 ) -> tuple[list[str], list[str]]:
     """The ids of all members of a group, and of those that stay."""
     rows = np.flatnonzero(decision.groups[basis].label == cluster)
-    ids = catalog.texts(rows)["sample_id"]
+    ids = ids_at(catalog, rows.tolist())
     return ids.to_list(), ids.filter(pl.Series(decision.stays[rows])).to_list()
 
 

@@ -190,7 +190,7 @@ def test_a_threshold_of_a_large_pool_moves_with_little_on_the_wire(visit, large_
         visitor.settle()
         assert sum(visitor.received) < 1_000_000
         assert sum(visitor.sent) < 20_000
-    expect(visitor.page.get_by_text("Shown are 200; of the other")).to_be_visible()
+    expect(visitor.page.get_by_text("Shown are 100; of the other")).to_be_visible()
 
 
 def test_pairs_are_answered_by_key_and_undone(visit, large, large_server):
