@@ -329,6 +329,8 @@ def test_points_of_a_region_are_drawn_in_both_panels_and_weigh_little():
     picture = map_figure(density(found), "x", found.xy, panels, labels, "dark", raw=rows)
     drawn_all = [trace for trace in picture.figure.data if trace.name == "samples of the region"]
     assert [(len(trace.x), trace.hoverinfo) for trace in drawn_all] == [(20_000, "skip")] * 2
+    order = [trace.type for trace in picture.figure.data if trace.name == "GTP"]
+    assert order == ["scattergl"], "WebGL would hide what SVG draws"
     assert len(picture.figure.to_json()) < 1_000_000
 
 

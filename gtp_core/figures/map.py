@@ -47,6 +47,8 @@ def map_figure(
     """
     figure = go.Figure()
     known = words or {}
+    # WebGL lies above SVG: beside points that need it, the chosen would be hidden.
+    kind = go.Scatter if raw is None else go.Scattergl
     for number, (_, classes) in enumerate(panels.items(), 1):
         axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"} if number > 1 else {}
         figure.add_trace(_density(density, theme, axes))
@@ -57,10 +59,10 @@ def map_figure(
             some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_POINTS)).astype(int)]
             said = [known.get(row, "") for row in some.tolist()]
             legend = number == 1 or name == "top-k"
-            figure.add_trace(_points(name, xy[some], said, theme, legend, axes))
+            figure.add_trace(_points(name, xy[some], said, theme, legend, kind, axes))
         if examples is not None and len(examples):
             said = list(example_words) or [""] * len(examples)
-            figure.add_trace(_points("example", examples, said, theme, number == 1, axes))
+            figure.add_trace(_points("example", examples, said, theme, number == 1, kind, axes))
     lay_out(figure, theme, title=finding, x="", y="", height=MAP_HEIGHT)
     _place_axes(figure, len(panels), theme)
     # All at once: plotly looks at every one again whenever one is added (0.7 s for thirty).
@@ -119,8 +121,8 @@ def _raw(places: np.ndarray, theme: Theme, legend: bool, axes: dict[str, str]) -
         x=places[:, 0].astype(np.float32),
         y=places[:, 1].astype(np.float32),
         mode="markers",
-        marker={"color": colour(theme, "ink"), "size": 3, "opacity": 0.45},
-        unselected={"marker": {"opacity": 0.45}},
+        marker={"color": colour(theme, "ink"), "size": 2, "opacity": 0.3},
+        unselected={"marker": {"opacity": 0.3}},
         name="samples of the region",
         showlegend=legend,
         hoverinfo="skip",
@@ -134,10 +136,11 @@ def _points(
     said: Sequence[str],
     theme: Theme,
     legend: bool,
+    kind: type[go.Scatter | go.Scattergl],
     axes: dict[str, str],
-) -> go.Scatter:
+) -> go.Scatter | go.Scattergl:
     """A class of samples; what is said of them travels as data, never as a template."""
-    return go.Scatter(
+    return kind(
         x=places[:, 0].astype(np.float32),
         y=places[:, 1].astype(np.float32),
         customdata=[_line(text) for text in said],
@@ -199,8 +202,9 @@ def _titles(panels: Iterable[str]) -> list[dict[str, object]]:
             "yref": f"y{'' if number == 1 else number} domain",
             "xanchor": "left",
             "yanchor": "top",
-            "text": f"<b>{word(title)}</b>",
+            "text": word(title),
             "showarrow": False,
+            "font": {"weight": "bold", "size": 13},
         }
         for number, title in enumerate(panels, 1)
     ]
