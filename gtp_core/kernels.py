@@ -162,6 +162,38 @@ def row_products(rows: np.ndarray, places: np.ndarray, vector: np.ndarray, out: 
         out[i] = total
 
 
+@nb.njit(nogil=True, cache=True)
+def copy_rows(source: np.ndarray, places: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
+    """out[where[i]] = source[places[i]]; NumPy would hold up all other threads for it."""
+    for i in range(places.shape[0]):
+        out[where[i]] = source[places[i]]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def row_lengths(
+    rows: np.ndarray, direction: np.ndarray, along: np.ndarray, squares: np.ndarray
+) -> None:
+    """Of every row and checkpoint: how much lies along a direction, and the squared length.
+
+    Args:
+        rows: (m, n_checkpoints * width) float16 bits or float32.
+        direction: (n_checkpoints, width) float32.
+        along, squares: (m, n_checkpoints).
+    """
+    n_checkpoints, width = direction.shape
+    wide = np.empty(rows.shape[1], np.float32)
+    for i in range(rows.shape[0]):
+        _load_row(rows[i], wide)
+        for t in range(n_checkpoints):
+            lean = square = np.float32(0)
+            for j in range(width):
+                value = wide[t * width + j]
+                lean += value * direction[t, j]
+                square += value * value
+            along[i, t] = lean
+            squares[i, t] = square
+
+
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def add_rows_wide(
     rows: np.ndarray, places: np.ndarray, factor: np.ndarray, out: np.ndarray

@@ -20,7 +20,9 @@ import numpy as np
 from gtp_core.errors import TaskError
 from gtp_core.store import Checkpoint, Store
 
+_ROWS_FETCHED = 64  # by a thread; more threads than one hide what each waits for
 _ROWS_PER_JOB = 4096
+_FEW_NUMBERS = 1 << 24  # copied by NumPy
 _AHEAD = 2  # parts whose reading starts early
 
 
@@ -74,6 +76,21 @@ def in_threads(
     edges = [min(n_rows, at_once * (jobs * t // threads)) for t in range(threads)] + [n_rows]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, edges[:-1], edges[1:]))
+
+
+def _copier(numbers: int) -> Callable[..., None]:
+    """How rows are copied: `copy(source, places, out, where)`."""
+    if numbers <= _FEW_NUMBERS:  # not worth loading the compiler for a page
+
+        def copied(
+            source: np.ndarray, places: np.ndarray, out: np.ndarray, where: np.ndarray
+        ) -> None:
+            out[where] = source[places]
+
+        return copied
+    from gtp_core import kernels
+
+    return kernels.copy_rows
 
 
 def _will_need(rows: np.ndarray) -> None:
@@ -190,14 +207,21 @@ class Trajectories:
 
     def _unit_rows(self, index: np.ndarray) -> np.ndarray:
         width = self.parts[0][0].shape[1]
+        copy = _copier(len(index) * self.dim)
         out = np.empty((len(index), self.dim), np.float16)
+        bits = out.view(np.uint16)
         starts = np.cumsum([0] + [len(rows) for rows in self.parts[0]])
         owner = np.searchsorted(starts, index, side="right") - 1
-        for t, rows_of_parts in enumerate(self.parts):
-            for part in np.unique(owner):
-                mine = np.flatnonzero(owner == part)
-                columns = slice(t * width, (t + 1) * width)
-                out[mine, columns] = rows_of_parts[part][index[mine] - starts[part]]
+
+        def fetch(begin: int, end: int) -> None:
+            for t, rows_of_parts in enumerate(self.parts):
+                columns = bits[:, t * width : (t + 1) * width]
+                for part in np.unique(owner[begin:end]):
+                    mine = begin + np.flatnonzero(owner[begin:end] == part)
+                    stored = rows_of_parts[part].view(np.uint16)
+                    copy(stored, index[mine] - starts[part], columns, mine)
+
+        in_threads(fetch, len(index), at_once=_ROWS_FETCHED)
         return out
 
     def _by_checkpoint(self, vectors: np.ndarray) -> list[np.ndarray]:

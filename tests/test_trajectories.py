@@ -143,12 +143,16 @@ def test_rows_come_in_the_order_asked_across_parts(catalog, index):
     assert np.allclose(found, dense(catalog.store)[index], atol=1e-7)
 
 
+@pytest.mark.parametrize("few", [0, 1 << 24])
 @pytest.mark.parametrize("parts", [(60,), (25, 0, 34, 1), (1,) * 60])
-def test_one_part_or_many_give_the_same_bytes(tmp_path, parts):
+def test_one_part_or_many_give_the_same_bytes(tmp_path, parts, few, monkeypatch):
     one = open_trajectories(build_store(tmp_path / "a", part_rows=(60,)))
     other = open_trajectories(build_store(tmp_path / "b", part_rows=parts))
     vectors = np.random.default_rng(0).standard_normal((2, 48))
-    everyone = np.arange(60)
+    everyone = np.random.default_rng(1).permutation(60)
+    plain = one.rows(everyone)
+    monkeypatch.setattr("gtp_core.trajectories._FEW_NUMBERS", few)
+    assert plain.tobytes() == one.rows(everyone).tobytes()
     assert one.products(vectors).tobytes() == other.products(vectors).tobytes()
     assert one.rows(everyone).tobytes() == other.rows(everyone).tobytes()
 

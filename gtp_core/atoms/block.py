@@ -126,19 +126,18 @@ class Block:
 
 def block_of(rows: np.ndarray, scale: np.ndarray, direction: np.ndarray | None) -> Block:
     """Atoms from rows (m, n_checkpoints * width) as they are stored."""
+    from gtp_core import kernels
+
     bits = rows.view(np.uint16) if rows.dtype == np.float16 else rows
     shape = (len(rows), len(scale))
     along, squares = np.zeros(shape), np.empty(shape)
-    width = rows.shape[1] // len(scale)
-    for t in range(len(scale)):
-        columns = slice(t * width, (t + 1) * width)
-        if direction is not None:
-            vector = np.zeros(rows.shape[1])
-            vector[columns] = direction[t]
-            along[:, t] = _products(bits, vector)
-        for begin in range(0, len(rows), _ROWS_AT_ONCE):
-            part = rows[begin : begin + _ROWS_AT_ONCE, columns].astype(np.float32)
-            squares[begin : begin + len(part), t] = np.einsum("ij,ij->i", part, part)
+    removed = np.zeros((len(scale), rows.shape[1] // len(scale)))
+    removed = np.ascontiguousarray(removed if direction is None else direction, np.float32)
+    in_threads(
+        lambda a, b: kernels.row_lengths(bits[a:b], removed, along[a:b], squares[a:b]),
+        len(rows),
+        at_once=64,
+    )
     lengths = np.sqrt(np.maximum(squares - along**2, 0.0) @ np.asarray(scale) ** 2)
     return Block(rows, np.asarray(scale, np.float64), direction, along, lengths)
 
