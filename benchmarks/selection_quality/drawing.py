@@ -20,6 +20,7 @@ LINES = {
     COUNTERPART: ("#2E8B57", "9 3 2 3", "own kind, by chance"),
 }
 _WIDE, _HIGH, _LEFT, _TOP, _GAP, _PANEL = 760, 290, 52, 58, 18, 220
+_LEAST = 3  # seeds: an interval of two is as wide as the panel
 _INK, _GRID = "#31333F", "#E6E8EB"
 
 
@@ -71,6 +72,8 @@ def _panel(
         (way, share): interval(cell["relative"].to_list())
         for (way, share), cell in mine.group_by("way", "share")
     }
+    few = mine.group_by("way", "share").len().filter(pl.col("len") < _LEAST)
+    points |= {key: (points[key][0], float("nan")) for key in few.select("way", "share").rows()}
     ends = [m + s * (r if r == r else 0) for m, r in points.values() for s in (-1, 1)] + [1.0]
     low, high = min(ends), max(ends)
     low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
@@ -84,7 +87,7 @@ def _panel(
         return top + 20 + _PANEL * (high - value) / (high - low)
 
     bottom = top + 20 + _PANEL
-    lines = [f'<text x="{left}" y="{top + 12}" font-weight="bold">{escape(task)}</text>']
+    lines = [f'<text x="{left}" y="{top + 2}" font-weight="bold">{escape(task)}</text>']
     step = next(s for s in (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5) if (high - low) / s < 9)
     for tick in (step * n for n in range(int(low / step), int(high / step) + 1)):
         if low <= tick <= high:
@@ -107,7 +110,7 @@ def _panel(
         for share, mean, reach in known:
             x = across(share)
             lines.append(f'<circle cx="{x:.1f}" cy="{up(mean):.1f}" r="3" fill="{colour}"/>')
-            if reach == reach:
+            if reach > 0:  # not NaN
                 bar = f"M{x:.1f} {up(mean - reach):.1f}V{up(mean + reach):.1f}"
                 lines.append(_path(bar, colour, width=1))
     return lines

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.selection_quality.grounds import IN_DOMAIN
 from benchmarks.selection_quality.results import (
     against,
     correlated,
@@ -60,9 +61,11 @@ def _shares(table: pl.DataFrame, ways: Sequence[str], shares: Sequence[float], c
     known = table.filter(pl.col(column).is_not_null())
     if known.is_empty():
         return
-    print(f"\nShare of {column} among the chosen.\n")
+    print(f"\nShare of {column} among the chosen, by task.\n")
     print(f"| task | way | {' | '.join(f'{s:g} %' for s in shares)} |")
     print("|---" * (2 + len(shares)) + "|")
+    targets = known.filter(pl.col("task") != IN_DOMAIN).with_columns(task=pl.lit("mean of targets"))
+    known = pl.concat([known.sort("task"), targets])
     for (task,), cell in known.group_by("task", maintain_order=True):
         for way in ways:
             mine = cell.filter(pl.col("way") == way)
