@@ -1,6 +1,5 @@
 """The graph and its maps, as pages see them: made by jobs that outlive them, then kept."""
 
-
 import streamlit as st
 
 from gtp_core.catalog import Catalog
