@@ -12,7 +12,14 @@ from gtp_core.demo.model import train_tokenizer
 
 
 def given(folder, **more):
-    found = {"pool": folder / "pool.jsonl", "text": None, "samples": 30, "seed": 0, "counterparts": 0, "unseen": False}
+    found = {
+        "pool": folder / "pool.jsonl",
+        "text": None,
+        "samples": 30,
+        "seed": 0,
+        "counterparts": 0,
+        "unseen": False,
+    }
     return argparse.Namespace(**{**found, **more})
 
 
