@@ -133,11 +133,15 @@ def clicked_example(table: Any) -> _Clicked:
     return clicked
 
 
-def clicked_topic(kind: str, what: str) -> None:
+def clicked_topic(found: Map) -> _Clicked:
     """A click on a topic asks for its samples."""
-    place = _numbers(kind, what)
-    if len(place) == 2:
-        _browse.exactly(Filter("topic", str(place[1])))
+
+    def clicked(kind: str, what: str) -> None:
+        place = _numbers(kind, what)
+        if len(place) == 2 and place[1] < len(found.names):
+            _browse.exactly(Filter("topic", str(place[1])))
+
+    return clicked
 
 
 def clicked_cell(met: Any, found: Map) -> _Clicked:

@@ -44,7 +44,7 @@ listen(
         "served": _asked.clicked_example(table),
         "lengths-chosen": _asked.clicked_bin(*length),
         "quality-chosen": _asked.clicked_bin(*quality),
-        "topics": _asked.clicked_topic,
+        "topics": _asked.clicked_topic(found),
         "source-topics": _asked.clicked_cell(met, found),
     },
 )

@@ -54,7 +54,8 @@ def test_a_rate_is_the_share_taken_over_the_share_of_the_pool():
     picture = topics_figure(shares, "light", selection="GTP")
     assert "nothing of 1 of 3 topics" in picture.alt
     assert picture.figure.data[0].labels[0] == "first &lt;i&gt;"
-    assert picture.figure.data[0].values.tolist() == [6, 3, 1]
+    assert picture.figure.data[0].values == (6, 3, 1, 10)
+    assert picture.figure.data[0].parents == ("all", "all", "all", "")
 
 
 def test_every_source_and_topic_that_meet_are_counted(catalog):

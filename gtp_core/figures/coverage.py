@@ -28,15 +28,19 @@ def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Pict
     shade = np.clip(np.log2(np.maximum(rate, 2.0**-3)), -2, 2)
     figure = go.Figure(
         go.Treemap(
-            labels=[word(name) for name in shares["topic"]],
-            parents=[""] * shares.height,
-            values=shares["pool"].to_numpy(),
-            customdata=rate,
+            # The whole comes last, so that a topic's place is its number. Without it plotly draws
+            # one of its own, dark in every theme.
+            labels=[*(word(name) for name in shares["topic"]), "all topics"],
+            ids=[*map(str, range(shares.height)), "all"],
+            parents=["all"] * shares.height + [""],
+            values=[*shares["pool"].to_list(), shares["pool"].sum()],
+            branchvalues="total",
+            customdata=[*rate.tolist(), 1.0],
             texttemplate="%{label}<br>%{customdata:.1f}x",
             hovertemplate="%{label}<br>%{value:,} samples, taken %{customdata:.2f} times its share"
             "<extra></extra>",
             marker={
-                "colors": shade,
+                "colors": [*shade.tolist(), 0.0],
                 "colorscale": [
                     [0, colour(theme, "top-k")],
                     [0.5, colour(theme, "grid")],
@@ -54,7 +58,6 @@ def topics_figure(shares: pl.DataFrame, theme: Theme, *, selection: str) -> Pict
             },
             tiling={"pad": 1},
             pathbar={"visible": False},
-            root={"color": colour(theme, "paper")},
         )
     )
     none = int((rate == 0).sum())
