@@ -195,6 +195,30 @@ def row_lengths(
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def wide_rows(
+    rows: np.ndarray,
+    scale: np.ndarray,
+    along: np.ndarray,
+    direction: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """out[i, t] = scale[t] * (rows[i, t] - along[i, t] * direction[t]), all of float32.
+
+    Args:
+        rows: (m, n_checkpoints * width) float16 bits or float32.
+        scale: (n_checkpoints,); along: (m, n_checkpoints); direction: (n_checkpoints, width).
+        out: (m, n_checkpoints * width).
+    """
+    n_checkpoints, width = direction.shape
+    for i in range(rows.shape[0]):
+        _load_row(rows[i], out[i])
+        for t in range(n_checkpoints):
+            for j in range(width):
+                place = t * width + j
+                out[i, place] = scale[t] * (out[i, place] - along[i, t] * direction[t, j])
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def add_rows_wide(
     rows: np.ndarray, places: np.ndarray, factor: np.ndarray, out: np.ndarray
 ) -> None:

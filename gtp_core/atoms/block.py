@@ -1,6 +1,7 @@
 """Some atoms taken into memory as they are stored, and what an estimate asks of them."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -93,19 +94,25 @@ class Block:
                 (len(self.rows) + len(other.rows), *self.rows.shape[1:]), self.rows.dtype
             )
             space[: len(self.rows)] = self.rows
-        space[len(self.rows) :] = other.rows
+        behind = space[len(self.rows) :]
+
+        def copy(begin: int, end: int) -> None:
+            behind[begin:end] = other.rows[begin:end]
+
+        in_threads(copy, len(behind), at_once=_ROWS_AT_ONCE)
         pairs = {n: [getattr(self, n), getattr(other, n)] for n in ("along", "lengths")}
         joined = {name: np.concatenate(pair) for name, pair in pairs.items()}
         return replace(self, rows=space, **joined)
 
     def wide(self, begin: int, end: int) -> np.ndarray:
         """Atoms begin to end, (end - begin, dim) float32, free of what is removed."""
-        some = self.rows[begin:end].astype(np.float32).reshape(end - begin, len(self.scale), -1)
-        if self.direction is not None:
-            leaning = self.along[begin:end, :, None].astype(np.float32)
-            some -= leaning * self.direction.astype(np.float32)
-        some *= self.scale[:, None].astype(np.float32)
-        return some.reshape(end - begin, -1)
+        from gtp_core import kernels
+
+        out = np.empty((end - begin, self.rows.shape[1]), np.float32)
+        along = self.along[begin:end].astype(np.float32)
+        scale = self.scale.astype(np.float32)
+        kernels.wide_rows(self._bits[begin:end], scale, along, self._removed, out)
+        return out
 
     def taken(self, places: np.ndarray) -> "Block":
         """Some of the rows, in this order."""
@@ -115,6 +122,12 @@ class Block:
             along=self.along[places],
             lengths=self.lengths[places],
         )
+
+    @cached_property
+    def _removed(self) -> np.ndarray:
+        shape = (len(self.scale), self.rows.shape[1] // len(self.scale))
+        removed = np.zeros(shape) if self.direction is None else self.direction
+        return np.ascontiguousarray(removed, np.float32)
 
     @property
     def _bits(self) -> np.ndarray:
