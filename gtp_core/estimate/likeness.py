@@ -35,10 +35,11 @@ class Likeness:
     def admit(self, block: Block) -> None:
         """These are all atoms now, those known already first.
 
-        The first thousand give the directions; with fewer they are found anew.
+        Directions are found anew when there are twice as many as they were found of, because later
+        atoms point elsewhere than the first; below a thousand, whenever there are more.
         """
         known = len(self._rest)
-        if self._basis is None or self._of < _SAMPLE:
+        if self._basis is None or self._of < _SAMPLE or len(block.rows) >= 2 * self._of:
             known, self._of = 0, len(block.rows)
             self._basis = _directions(block)
             self._coordinates = np.empty((0, self._basis.shape[1]), np.float32)

@@ -8,7 +8,7 @@ from gtp_core.estimate.likeness import Likeness
 from gtp_core.estimate.steps import Apply, leapt, settled, stepped
 from gtp_core.estimate.working import EXACT, JITTER
 
-_STEPS = 8  # by likeness, before descent takes over
+_STEPS = 24  # by likeness, before descent takes over
 _FEW_STEPS, _LOOSE = 3, 1e-2  # in a guess, and the gradient that is left then
 _SWEEPS = 4  # of descent between two exact gradients
 _MAX_SWEEPS = 400
