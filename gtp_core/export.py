@@ -215,7 +215,7 @@ def export_run(
                 temporary.write_text("".join(f"{i}\n" for i in ids), encoding="utf-8")
         if "dropped" in export.receipt:
             with written_whole(path.with_name(f"{path.name}{LEDGER}")) as temporary:
-                temporary.write_bytes(ledger_bytes(_ledger(catalog)))
+                temporary.write_bytes(ledger_bytes(ledger_of(catalog)))
         write_json(receipt_path, export.receipt)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
@@ -352,13 +352,14 @@ def _receipt(
     }
 
 
-def _ledger(catalog: Catalog) -> pl.DataFrame:
+def ledger_of(catalog: Catalog) -> pl.DataFrame:
+    """What was decided about duplicates when it was last saved: who went, and for whom."""
     return catalog.query("SELECT * FROM dropped ORDER BY sample_id")
 
 
 def _dropped(catalog: Catalog, rows: pl.DataFrame) -> dict[str, Any]:
     """For the receipt: how many duplicates went, and how many of those are chosen all the same."""
-    gone = _ledger(catalog)
+    gone = ledger_of(catalog)
     if gone.is_empty():
         return {}
     chosen = gone.filter(pl.col("sample_id").is_in(rows["sample_id"].to_list()))

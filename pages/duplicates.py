@@ -84,7 +84,7 @@ if left.button("Save clusters and ledger", type="primary", icon=":material/save:
 left.caption(_frame.plain(saved_sentence(view.catalog, decision)))
 left.caption(
     'To leave the dropped out: select --where "sample\\_id NOT IN (SELECT sample\\_id FROM '
-    'dropped)"; every export from the command line carries the ledger.'
+    'dropped)"; every export carries the ledger.'
 )
 right.download_button(
     "Download the ledger (Parquet)",

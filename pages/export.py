@@ -2,7 +2,17 @@
 
 import streamlit as st
 
-from gtp_core.export import FORMATS, ORDERS, RECEIPT, lists_of, receipt_bytes, render
+from gtp_core.export import (
+    FORMATS,
+    LEDGER,
+    ORDERS,
+    RECEIPT,
+    ledger_bytes,
+    ledger_of,
+    lists_of,
+    receipt_bytes,
+    render,
+)
 from gtp_core.methods import METHODS, label
 from gtp_core.report import save
 from pages import _frame, _start
@@ -61,6 +71,15 @@ st.caption(
     f"{receipt['rows']:,} rows · {receipt['tokens']:,} tokens · {receipt['bytes']:,} bytes · "
     f"SHA-256 {receipt['sha256'][:16]}…"
 )
+if "dropped" in receipt:
+    st.download_button(
+        "Download the ledger of dropped duplicates",
+        ledger_bytes(ledger_of(view.catalog)),
+        file_name=f"{export.name}{LEDGER}",
+        icon=":material/content_copy:",
+        on_click="ignore",
+        key="ledger",
+    )
 for flag, ids in lists_of(view.catalog, run_id).items():
     st.download_button(
         f"Download the {flag} that the command below reads",

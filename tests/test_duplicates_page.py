@@ -1,10 +1,12 @@
 """Promises of the page Duplicates: what it shows, what its buttons do, and what if nothing."""
 
+import io
 from contextlib import closing
 from pathlib import Path
 
 import conftest
 import numpy as np
+import polars as pl
 import pytest
 import test_app
 from conftest import build_store
@@ -14,6 +16,7 @@ from test_app import hostile_table
 import gtp_core
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
+from gtp_core.export import ledger_bytes, ledger_of
 from gtp_core.methods import Settings
 from gtp_core.neighbors import (
     THRESHOLDS,
@@ -308,3 +311,15 @@ def test_the_ledger_is_saved_and_told_stale_when_the_decision_changes(opened, co
     assert "What is saved is stale" in said(app)
     app.get_by_key("undo").click().run()
     assert "hold this decision" in said(app)
+
+
+def test_the_page_export_offers_the_saved_ledger(opened, core):
+    app = opened(keep="first")
+    app.get_by_key("save").click().run()
+    app.switch_page("pages/export.py").run()
+    next(b for b in app.button if "Save run" in b.label).click().run()
+    assert not app.exception
+    offered = [b.proto.label for b in app.get("download_button")]
+    assert "Download the ledger of dropped duplicates" in offered
+    gone = pl.read_parquet(io.BytesIO(ledger_bytes(ledger_of(core))))
+    assert gone.height == core.query("SELECT * FROM dropped").height > 0
