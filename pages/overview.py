@@ -12,6 +12,7 @@ from gtp_core.figures import (
 from gtp_core.report import (
     answer,
     checkpoint_match,
+    drift,
     enough,
     findings,
     highlights,
@@ -28,7 +29,7 @@ with _frame.one_sentence():
     held = {"gtp": view.held_out("gtp"), "top-k": view.held_out("top-k")}
 
 st.markdown(_frame.plain(answer({"gtp": gtp, "top-k": topk}, held)))
-for text in warnings(gtp, held, view.reliability):
+for text in [*warnings(gtp, held, view.reliability), *drift(view.catalog, gtp, topk)]:
     st.warning(_frame.plain(text), icon=":material/warning:")
 
 for place, (name, value, against, about) in zip(

@@ -45,6 +45,7 @@ from gtp_core.report.contrast_tables import (
 )
 from gtp_core.report.contrast_words import contrasted, doubt, five_sentences, repeated
 from gtp_core.report.differing import alike, word_diff
+from gtp_core.report.drift import drift
 from gtp_core.report.forcing import (
     Forced,
     Solved,
@@ -167,6 +168,7 @@ __all__ = [
     "current_table",
     "doubt",
     "doubtful",
+    "drift",
     "enough",
     "examples_of",
     "exclusive",
