@@ -28,6 +28,7 @@ from gtp_core.estimate import (
 
 _TINY_WEIGHT = 1e-9  # relative to the largest: exact fits leave weights of 1e-16
 _PROGRESS = 1e-4  # a round must lower the objective by this share
+_FREE_PROGRESS = 1e-6  # and by this where nobody need leave for those who enter
 _PASS_PROGRESS = 1e-3  # and all rounds after a pass by this, or it was the last
 _ROW_PROGRESS = 1e-3  # the same among many atoms
 _REACH = 4  # atoms fetched in a pass, in multiples of the budget; the paper's 2 enter a round
@@ -214,7 +215,7 @@ class _Hunt:
         self._grown = atoms.n_samples * atoms.dim <= _CHEAP_PASS
         self.rounds: list[Round] = []
         self.visited: set[int] = set()
-        self.could_enter = False
+        self.could_enter = self._looked = False
         self._working.admit(pinned)
         self.best = self._fitted(pinned, np.zeros(len(pinned)))
 
@@ -224,7 +225,9 @@ class _Hunt:
         while self._look():
             before = self.best.objective
             yield from iter(self._round, None)
-            if self.best.objective > before * (1 - _PASS_PROGRESS):
+            room = self._grown and len(self.best.support) < self._budget
+            progress = _FREE_PROGRESS if room else _PASS_PROGRESS
+            if self.best.objective > before * (1 - progress):
                 return
 
     def _grow(self) -> Iterator[Round]:
@@ -261,8 +264,11 @@ class _Hunt:
         return found
 
     def _look(self) -> bool:
-        """A pass: fetch the atoms with the strongest proxies; whether any of them is new."""
-        before = self._working.index
+        """A pass: fetch the atoms with the strongest proxies; whether rounds may bring more.
+
+        They may at first, although growing may have met all there are; later, if one is new.
+        """
+        before, first, self._looked = self._working.index, not self._looked, True
         new = int((~np.isin(self._fetch(self._reach), before)).sum())
         self._reach = min(self._reach, max(self._budget, 1))
         if not self.rounds:
@@ -271,7 +277,7 @@ class _Hunt:
         # With 2 * budget again after every pass: as good within 0.3 %, 1.5 to 4 times as long.
         least = self._budget // (_STAGES if self._grown else 4)
         self._count = min(self._most, max(4 * self._count, least, 1))
-        return new > 0
+        return first or new > 0
 
     def _round(self) -> Round | None:
         """A round among the atoms met, letting fewer enter until the objective falls.
@@ -286,7 +292,9 @@ class _Hunt:
         while count >= self._fewest:
             state = self._exchanged(entering[:count])
             # A first selection is always taken: a ridge of 1e15 makes it lower by less.
-            lower = state.objective < self.best.objective * (1 - self._progress)
+            free = self._few and len(self.best.support) + count <= self._budget
+            progress = _FREE_PROGRESS if free else self._progress
+            lower = state.objective < self.best.objective * (1 - progress)
             if lower or (empty and len(state.support)):
                 return self._accept(state, count)
             count //= 2
