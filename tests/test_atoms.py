@@ -1,5 +1,7 @@
 """Promises of gtp_core.atoms: the geometry is what it says, and who may be chosen is who may."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import DUPLICATES, INVALID, build_store, less_influence
@@ -205,6 +207,14 @@ def test_the_two_targets_of_a_split_average_to_the_whole_when_subtasks_are_even(
     catalog = open_catalog(small_store(tasks={"even": {"a": 4, "b": 2}}))
     problem = pose(catalog, "even")
     assert all(np.allclose((s.fit + s.rest) / 2, problem.target) for s in problem.splits)
+
+
+def test_a_large_pool_is_judged_by_the_first_two_halvings(posed, monkeypatch):
+    monkeypatch.setattr("gtp_core.atoms.problem.LARGE", posed.atoms.n_samples * posed.atoms.dim - 1)
+    large = replace(posed)
+    assert len(large.splits) == 10
+    assert large.held_out == posed.splits[:4]
+    assert [part.target for part, _ in large.parts] == [split.fit for split in posed.splits[:4]]
 
 
 def test_parts_are_problems_with_the_same_pool(posed):

@@ -15,7 +15,7 @@ from gtp_core.trajectories import Trajectories
 @pytest.fixture
 def shared(monkeypatch):
     """Passes are shared however small the store is."""
-    monkeypatch.setattr(sharing, "WORTH_SHARING", 0)
+    monkeypatch.setattr(sharing, "LARGE", 0)
 
 
 @pytest.fixture

@@ -10,6 +10,9 @@ import numpy as np
 from gtp_core.atoms.matrix import ArrayAtoms, Atoms
 from gtp_core.atoms.subspace import Subspaces
 
+LARGE = 2e9  # numbers in all atoms: beyond, a pass over them costs seconds
+_SPLITS_OF_LARGE = 4
+
 
 @dataclass(frozen=True)
 class Split:
@@ -56,7 +59,7 @@ class Problem:
             its geometry; with fewer than two there is only the target.
         pinned: indices that must be chosen, ascending.
         caps: how many of a group may be chosen; pinned samples count.
-        splits: parts of the validation examples, for the held-out match.
+        splits: parts of the validation examples, for reliability and the held-out match.
         tokens: (n_samples,) tokens per sample, for budgets in tokens.
         sources: (n_samples,) codes of the sources, for stratified draws.
         n_examples: validation examples with a usable gradient; of the pool's mean, its samples.
@@ -122,10 +125,20 @@ class Problem:
             whole = whole[_within(cap.groups[whole], cap.most)]
         return whole[:count]
 
+    @property
+    def held_out(self) -> tuple[Split, ...]:
+        """The splits that selections are judged by: all, or those of the first two halvings.
+
+        Two where a pass over the pool costs seconds: a method is fitted anew on every split, and
+        all ten fits took ten times as long as the selection that they judge.
+        """
+        large = self.atoms.n_samples * self.atoms.dim > LARGE
+        return self.splits[:_SPLITS_OF_LARGE] if large else self.splits
+
     @cached_property
     def parts(self) -> "tuple[tuple[Problem, np.ndarray], ...]":
         """One problem per split, fitted on one part, and the target (dim,) of the other."""
-        return tuple((self._part(split), split.rest) for split in self.splits)
+        return tuple((self._part(split), split.rest) for split in self.held_out)
 
     def _part(self, split: Split) -> "Problem":
         return Problem(

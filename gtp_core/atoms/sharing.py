@@ -13,10 +13,9 @@ from typing import TypeVar
 import numpy as np
 
 from gtp_core.atoms.matrix import Atoms, StoredAtoms
-from gtp_core.atoms.problem import Problem
+from gtp_core.atoms.problem import LARGE, Problem
 from gtp_core.trajectories import Trajectories
 
-WORTH_SHARING = 2e9  # numbers in all atoms: below, a pass is cheaper than waiting for one
 _Answer = TypeVar("_Answer")
 
 
@@ -56,7 +55,7 @@ def _shared(problems: Sequence[Problem]) -> Trajectories | None:
         return None
     if any((t.eta != stored[0].eta).any() or t.lengths is not stored[0].lengths for t in stored):
         return None
-    few = stored[0].n_samples * stored[0].dim <= WORTH_SHARING
+    few = stored[0].n_samples * stored[0].dim <= LARGE
     return None if few else stored[0]
 
 

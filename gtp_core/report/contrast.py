@@ -153,7 +153,7 @@ def split_matches(
         return None
     if selection.method == GIVEN:
         total = combination(problem, selection)
-        return np.array([cosine(total, split.rest) for split in problem.splits])
+        return np.array([cosine(total, split.rest) for split in problem.held_out])
     if refit is None:
         refit = cheap_to_refit(problem)
     same = _agree(selection.settings, problem, (*_GEOMETRY, *_HALVES, *_POOL))
@@ -202,7 +202,7 @@ def _stranger(
     unseen = task != here
     matches = None
     if unseen and problem.splits:
-        matches = np.array([cosine(added.weighted, split.rest) for split in problem.splits])
+        matches = np.array([cosine(added.weighted, split.rest) for split in problem.held_out])
     about = f"task {task}" if unseen else "this task in another geometry"
     return Contestant(
         name=name,
@@ -255,7 +255,7 @@ def _agree(settings: Mapping[str, Any], problem: Problem, names: Sequence[str]) 
 def _held(problem: Problem, matches: np.ndarray | None) -> HeldOut | None:
     if matches is None:
         return None
-    ceilings = [cosine(split.fit, split.rest) for split in problem.splits]
+    ceilings = [cosine(split.fit, split.rest) for split in problem.held_out]
     return HeldOut(float(matches.mean()), float(np.mean(ceilings)), len(matches))
 
 

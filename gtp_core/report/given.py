@@ -129,8 +129,8 @@ def match_of(problem: Problem, selection: Selection) -> HeldOut | None:
     if not problem.splits:
         return None
     total = combination(problem, selection)
-    matches = [cosine(total, split.rest) for split in problem.splits]
-    ceilings = [cosine(split.fit, split.rest) for split in problem.splits]
+    matches = [cosine(total, split.rest) for split in problem.held_out]
+    ceilings = [cosine(split.fit, split.rest) for split in problem.held_out]
     return HeldOut(float(np.mean(matches)), float(np.mean(ceilings)), len(matches))
 
 
