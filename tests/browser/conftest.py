@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,13 +24,57 @@ from gtp_core.methods import Settings
 from gtp_core.report import prepare_path
 
 pytest.importorskip("playwright.sync_api")
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, Request, expect
 
 ROOT = Path(gtp_core.__file__).resolve().parent.parent
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 FLAGS += ["--disable-dev-shm-usage", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+FLAGS += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
+LOCAL = ("127.0.0.1", "localhost", None)
 PATIENCE = 60_000  # ms
+
+# Runs in every page before anything else, and notes what is not rest: a message to the server that
+# has no answer yet, a change of the page, a file that has just arrived. A new tab forgets what the
+# tab of an earlier visitor has stored.
+_WATCH = """(() => {
+  if (location.protocol === "http:" && !sessionStorage.getItem("known")) {
+    localStorage.clear()
+    sessionStorage.setItem("known", "yes")
+  }
+  const seen = window.gtpSeen = { waits: false, moved: true, calm: 0, asked: "" }
+  window.WebSocket = class extends window.WebSocket {
+    constructor(...all) {
+      super(...all)
+      this.addEventListener("message", () => { seen.waits = false; seen.moved = true })
+    }
+    send(data) {
+      seen.waits = true
+      super.send(data)
+    }
+  }
+  const moved = () => { seen.moved = true }
+  new PerformanceObserver(moved).observe({ type: "resource" })
+  new MutationObserver(moved).observe(document, {
+    attributes: true, characterData: true, childList: true, subtree: true,
+  })
+})()"""
+
+# Counted in ticks of the page's own clock: while the page is busy, or the machine is, no tick comes
+# either, and whatever the page had put off for less than all the ticks has been done.
+_RESTS = """([asked, ticks]) => {
+  const seen = window.gtpSeen, app = document.querySelector('[data-testid="stApp"]')
+  if (seen.asked !== asked) Object.assign(seen, { asked, calm: 0 })
+  const calm = app && !seen.waits && !seen.moved
+    && app.dataset.testConnectionState === "CONNECTED"
+    && app.dataset.testScriptState === "notRunning"
+    && !document.querySelector('[data-testid="stSkeleton"]')
+  seen.moved = false
+  seen.calm = calm ? seen.calm + 1 : 0
+  return seen.calm >= ticks
+}"""
+_TICK = 50  # ms
+_TICKS = 8
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +109,9 @@ def running(folder: Path, **environment: str) -> Iterator[Server]:
             address = f"http://127.0.0.1:{port}"
             _wait_until_ready(address, log, process)
             yield Server(address, time.monotonic(), log)
+        except BaseException:
+            print(log.read_text())  # what the visitor met may have been told to the server only
+            raise
         finally:
             process.terminate()
             process.wait(20)
@@ -112,6 +160,9 @@ def core(place):
         yield catalog
 
 
+_numbers = count()
+
+
 @dataclass
 class Visitor:
     """A tab of a browser context of its own, and everything it noticed."""
@@ -122,22 +173,35 @@ class Visitor:
     received: list[int] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
 
+    def asks(self, request: Request) -> None:
+        """Notes a request that leaves; the browser itself finds no other host than this one."""
+        if urlsplit(request.url).hostname not in LOCAL:
+            self.left.append(request.url)
+
     def open(self, address: str) -> None:
         self.page.goto(address)
         self.settle()
 
-    def settle(self, quiet: float = 1.0) -> None:
-        """Wait until the page has stood still for `quiet` seconds."""
-        app = self.page.get_by_test_id("stApp")
-        expect(app).to_have_attribute("data-test-connection-state", "CONNECTED", timeout=PATIENCE)
-        end, still = time.monotonic() + PATIENCE / 1000, None
-        while time.monotonic() < end:
-            running_now = app.get_attribute("data-test-script-state") != "notRunning"
-            still = None if running_now else still or time.monotonic()
-            if still and time.monotonic() - still > quiet:
-                break
-            self.page.wait_for_timeout(50)
+    def settle(self) -> None:
+        """Wait until the page is at rest.
+
+        No script runs, nothing was sent that waits for an answer, nothing is being fetched, and
+        nothing has changed on the page for 8 ticks of its own clock, 0.4 s at least.
+        """
+        asked = str(next(_numbers))
+        self.page.wait_for_function(
+            _RESTS, arg=[asked, _TICKS], polling=_TICK, timeout=2 * PATIENCE
+        )
         expect(self.page.get_by_test_id("stException")).to_have_count(0)
+
+    def insist(self, act: Callable[[], None], done: Callable[[], bool]) -> None:
+        """Do what a canvas or a figure may miss while it is drawn anew, until it is done."""
+        for _ in range(10):
+            act()
+            self.settle()
+            if done():
+                return
+        raise AssertionError("The page did nothing ten times.")
 
     def go(self, name: str, heading: str) -> None:
         menu = self.page.get_by_test_id("stSidebarNav")
@@ -150,35 +214,65 @@ class Visitor:
         return self.page.get_by_test_id("stMetric").filter(has=name).get_by_test_id("stMetricValue")
 
 
+class Contexts:
+    """Browser contexts, each for one visitor at a time, and used again once he has left.
+
+    The scripts of the app are then in the context's cache: 7 MB that need not be fetched anew.
+    """
+
+    def __init__(self, browser) -> None:
+        self.browser = browser
+        self.free: dict[str, list[BrowserContext]] = {}
+
+    def take(self, **options) -> BrowserContext:
+        free = self.free.setdefault(str(sorted(options.items())), [])
+        if free:
+            return free.pop()
+        context = self.browser.new_context(**options)
+        context.add_init_script(_WATCH)
+        return context
+
+    def give_back(self, context: BrowserContext, **options) -> None:
+        """Leave nothing behind but the cache."""
+        for page in context.pages:
+            page.close()
+        context.clear_cookies()
+        self.free[str(sorted(options.items()))].append(context)
+
+
+@pytest.fixture(scope="session")
+def contexts(browser) -> Contexts:
+    return Contexts(browser)
+
+
 @pytest.fixture
-def visit(browser, server) -> Iterator[Callable[..., Visitor]]:
+def visit(contexts, server) -> Iterator[Callable[..., Visitor]]:
     """`visit(path)`: a new visitor at a path; in the end nothing may have gone wrong or out."""
-    opened: list[tuple[Visitor, object]] = []
+    opened: list[tuple[Visitor, Callable[[], None]]] = []
 
     def start(path: str = "/", *, address: str = "", **options) -> Visitor:
         options = {"viewport": {"width": 1400, "height": 1000}} | options
-        context = browser.new_context(**options)
+        context = contexts.take(**options)
         visitor = Visitor(context.new_page())
-        opened.append((visitor, context))
         _listen(visitor, context)
+
+        def leave() -> None:
+            context.remove_listener("request", visitor.asks)
+            contexts.give_back(context, **options)
+
+        opened.append((visitor, leave))
         visitor.open((address or server.address) + path)
         return visitor
 
     yield start
-    for visitor, context in opened:
-        context.close()
+    for _, leave in opened:
+        leave()
+    for visitor, _ in opened:
         assert visitor.left == []
         assert visitor.errors == []
 
 
-def _listen(visitor: Visitor, context) -> None:
-    def route(route) -> None:
-        if urlsplit(route.request.url).hostname in ("127.0.0.1", "localhost", None):
-            route.continue_()
-        else:
-            visitor.left.append(route.request.url)
-            route.abort()
-
+def _listen(visitor: Visitor, context: BrowserContext) -> None:
     def console(message) -> None:
         # A deep link asks below its own path first; Streamlit's client then finds the right one.
         known = "/_stcore/" in message.location.get("url", "") and "404" in message.text
@@ -186,12 +280,12 @@ def _listen(visitor: Visitor, context) -> None:
             visitor.errors.append(message.text)
 
     def websocket(socket) -> None:
-        if urlsplit(socket.url).hostname not in ("127.0.0.1", "localhost"):
+        if urlsplit(socket.url).hostname not in LOCAL:
             visitor.left.append(socket.url)
         socket.on("framereceived", lambda data: visitor.received.append(len(data)))
         socket.on("framesent", lambda data: visitor.sent.append(len(data)))
 
-    context.route("**/*", route)
+    context.on("request", visitor.asks)
     visitor.page.on("console", console)
     visitor.page.on("pageerror", lambda error: visitor.errors.append(str(error)))
     visitor.page.on("websocket", websocket)

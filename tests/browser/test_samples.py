@@ -55,16 +55,16 @@ def test_a_review_needs_no_mouse(visit, core, found):
     for key, place in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
         keyboard.press(key)
         focused(visitor, ids[place])
-        visitor.settle(0.3)
+        visitor.settle()
     keyboard.press("p")
     note = visitor.page.get_by_test_id("stToast")
     expect(note.filter(has_text="Noted: pin").first).to_be_visible(timeout=PATIENCE)
-    visitor.settle(0.3)
+    visitor.settle()
     keyboard.press("j")
     focused(visitor, ids[2])
     keyboard.press("x")
     expect(note.filter(has_text="Noted: ban").first).to_be_visible(timeout=PATIENCE)
-    visitor.settle(0.3)
+    visitor.settle()
     assert noted(core, ("pin", ids[1]), ("ban", ids[2]))
     keyboard.press("Control+z")
     undo = visitor.page.get_by_role("button", name="Undo")
@@ -97,20 +97,18 @@ def test_a_click_on_a_row_sets_the_focus_and_its_box_selects_it(visit, core, fou
     visitor = visit("/samples")
     ready(visitor)
     grid = visitor.page.get_by_test_id("stDataFrame")
-    box = grid.bounding_box()
-    row = 3
-    y = box["y"] + 32 * row + 16  # the head is row 0, so this is the third sample
+    row = 3  # the head is row 0, so this is the third sample
+
+    def click(x: float) -> None:
+        """The grid draws itself on a canvas, and nothing says when it listens."""
+        box = grid.bounding_box()
+        visitor.page.mouse.click(box["x"] + x, box["y"] + 32 * row + 16)
+
     panel = visitor.page.get_by_test_id("stCode")
-    for _ in range(10):  # the grid draws itself on a canvas, and nothing says when it listens
-        visitor.page.mouse.click(box["x"] + 130, y)
-        visitor.settle()
-        if panel.count():
-            break
+    visitor.insist(lambda: click(130), lambda: panel.count() > 0)
     focused(visitor, ids[row - 1])
-    visitor.settle()
-    visitor.page.mouse.click(box["x"] + 16, y)
     scope = visitor.page.get_by_role("radio", name="selected rows (1)")
-    expect(scope).to_be_visible(timeout=PATIENCE)
+    visitor.insist(lambda: click(16), lambda: scope.count() > 0)
     scope.click()
     visitor.settle()
     visitor.page.keyboard.press("x")
