@@ -441,16 +441,18 @@ def test_settings_of_a_link_reach_the_selection(opened, core):
     assert metrics(app)["GTP residual"] == f"{gtp.residual_weighted:.3f}"
 
 
-def test_a_first_visit_by_deep_link_goes_through_the_app(opened, monkeypatch):
+@pytest.mark.parametrize("name", TITLES)
+def test_a_first_visit_by_deep_link_goes_through_the_app(opened, monkeypatch, name):
     """As a fresh server does it: the page's own script runs first, without app.py."""
     monkeypatch.setattr(script_runner, "_mpa_v1", real_mpa_v1)
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     app.query_params["task"] = "dates"
-    app.switch_page("pages/budget_lab.py").run()
+    app.switch_page(f"pages/{name}.py").run()
     assert not app.exception
     assert "_pages" in app.session_state
-    assert [title.value for title in app.title] == [TITLES["budget_lab"]]
-    assert app.selectbox(key="task").value == "dates"
+    assert [title.value for title in app.title] == [TITLES[name]]
+    if name in DECIDING:
+        assert app.selectbox(key="task").value == "dates"
 
 
 def test_without_the_guard_a_first_visit_misses_the_app(opened, monkeypatch):
