@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from forked import begin
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -251,18 +253,13 @@ def test_half_precision_changes_rows_only_a_little(given, collected, tmp_path, d
 
 def run_and_kill(arguments, folder, *, after):
     """Start the command in a process of its own and kill it when `after(folder)` holds."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "gtp_core", *arguments, "--out", str(folder)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        until = time.monotonic() + 150
-        while not after(folder) and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.002)
-        was_running = process.poll() is None
-        process.send_signal(signal.SIGKILL)
-    return was_running
+    process = begin([*arguments, "--out", str(folder)], folder.with_name("told"))
+    until = time.monotonic() + 150
+    while not after(folder) and process.is_alive() and time.monotonic() < until:
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(given, tmp_path):
@@ -392,11 +389,26 @@ def launched(arguments):
 
 def test_two_processes_make_the_same_store(given, collected, tmp_path):
     folder = tmp_path / "store"
-    done = launched(["-m", "gtp_core", *given, "--out", str(folder), "--json"])
-    assert done.returncode == 0, done.stderr[-2000:]
-    told = [line for line in done.stderr.splitlines() if line.startswith("2 processes: ")]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        begin(
+            [*given, "--out", str(folder), "--json"],
+            tmp_path / f"told{rank}",
+            both | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.join(200)
+    said = [(tmp_path / f"told{rank}.err").read_text() for rank in range(2)]
+    assert [process.exitcode for process in processes] == [0, 0], said
+    told = [line for text in said for line in text.splitlines() if line.startswith("2 processes: ")]
     assert len(told) == 1
-    assert json.loads(done.stdout.strip())["n_samples"] == 20
+    out = "".join((tmp_path / f"told{rank}.out").read_text() for rank in range(2))
+    assert json.loads(out.strip())["n_samples"] == 20
     assert contents(folder) == contents(collected)
 
 
@@ -510,16 +522,11 @@ def test_a_tenfold_pool_needs_no_more_memory(given, tmp_path):
         wide = ["--projection", "sjlt", "--dim", "8192", "--epochs", "1", "--part-rows", "64"]
         wide += ["--warmup-share", "0.01", "--max-batch-tokens", "2000"]
         command = [*given[:4], str(pool), *given[5:], *wide, "--out", str(tmp_path / f"s{count}")]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gtp_core", *command],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-        assert status == 0
-        peaks.append(usage.ru_maxrss / 1024)  # kB on Linux
+        told = tmp_path / f"told{count}"
+        process = begin(command, told)
+        process.join()
+        assert process.exitcode == 0, told.with_suffix(".err").read_text()
+        peaks.append(int(told.with_suffix(".peak").read_text()) / 1024)  # kB on Linux
     assert peaks[1] - peaks[0] < 40, peaks
 
 
