@@ -14,10 +14,12 @@ from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from conftest import build_store
 
 import gtp_core
+from gtp_core import jobs
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.methods import Settings
@@ -116,6 +118,17 @@ def running(folder: Path, **environment: str) -> Iterator[Server]:
             process.terminate()
             process.wait(20)
     assert "Traceback" not in log.read_text(), log.read_text()
+
+
+@contextmanager
+def held(job: jobs.Job) -> Iterator[None]:
+    """A job stands still meanwhile, so that it cannot end before the page is looked at."""
+    worker = psutil.Process(job.pid)
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
 
 
 def _wait_until_ready(address: str, log: Path, process: subprocess.Popen) -> None:

@@ -13,7 +13,7 @@ pytest.importorskip("playwright.sync_api")
 from conftest import build_store, write_map
 from playwright.sync_api import expect
 
-from browser.conftest import PATIENCE, Server, Visitor, running
+from browser.conftest import PATIENCE, Server, Visitor, held, running
 from gtp_core import jobs
 from gtp_core.atoms import pose
 from gtp_core.catalog import Catalog, open_catalog
@@ -246,9 +246,10 @@ def test_a_job_outlives_a_reload_and_is_cancelled(visit, pool, tmp_path):
         with closing(open_catalog(pool / "store", workspace=tmp_path)) as catalog:
             workspace = catalog.workspace
         before = jobs.look(workspace, "map-trajectory")
-        visitor.page.reload()
-        expect(button).to_be_visible(timeout=PATIENCE)
-        assert jobs.look(workspace, "map-trajectory").pid == before.pid
+        with held(before):
+            visitor.page.reload()
+            expect(button).to_be_visible(timeout=PATIENCE)
+            assert jobs.look(workspace, "map-trajectory").pid == before.pid
         start = time.monotonic()
         button.click()
         expect(visitor.page.get_by_text("Cancelled.")).to_be_visible(timeout=PATIENCE)

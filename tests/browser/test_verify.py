@@ -9,7 +9,8 @@ pytest.importorskip("playwright.sync_api")
 import test_verify
 from playwright.sync_api import expect
 
-from browser.conftest import PATIENCE, running
+from browser.conftest import PATIENCE, held, running
+from gtp_core import jobs
 from gtp_core.catalog import open_catalog
 
 model_folder, store = test_verify.model_folder, test_verify.store
@@ -35,9 +36,12 @@ def test_models_are_trained_by_a_job_that_outlives_the_page(visit, store, place)
     start.click()
     progress = page.get_by_text(re.compile(r"\(\d of 3 trials\), .* left"))
     expect(progress).to_be_visible(timeout=PATIENCE)
-    page.reload()
+    with closing(open_catalog(store, workspace=place / "work")) as catalog:
+        job = jobs.look(catalog.workspace, "verify-sums")
     cancel = page.get_by_role("button", name="Cancel")
-    expect(cancel).to_be_visible(timeout=PATIENCE)
+    with held(job):
+        page.reload()
+        expect(cancel).to_be_visible(timeout=PATIENCE)
     cancel.click()
     expect(page.get_by_text("the one begun goes on where it was")).to_be_visible(timeout=PATIENCE)
     page.get_by_role("button", name=re.compile(r"Train and test \d of 2 models")).click()
