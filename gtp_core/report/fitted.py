@@ -4,7 +4,7 @@ Every method's choice is looked at in this way, also one whose samples all count
 asked is what the chosen samples can do together. For GTP these are the run's own weights.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,11 +96,8 @@ def fit(
     lengths = np.diag(gram)[counts]
     least = LEAST_RIDGE * max(float(lengths.mean()) if len(lengths) else 1.0, 1e-300)
     penalty = max(ridge, least)
-    weights = np.zeros((len(rows), len(columns)))
     products = inner(rows, columns)
-    some = gram[np.ix_(counts, counts)]
-    for column, product in enumerate(products[counts].T):
-        weights[counts, column] = non_negative_ridge(some, product, penalty)
+    weights = _weights(gram, products, counts, penalty)
     residuals = columns - combined(rows, weights)
     return Fitted(
         support=support,
@@ -115,6 +112,36 @@ def fit(
         scale=float(np.linalg.norm(columns)),
         left=float(np.linalg.norm(residuals)),
     )
+
+
+def without(found: Fitted, gone: np.ndarray) -> Fitted:
+    """The chosen samples without those of a mask (m,), the others weighed anew."""
+    stay = ~gone
+    rows, counts = found.rows[stay], found.counts[stay]
+    gram, products = found.gram[np.ix_(stay, stay)], found.products[stay]
+    weights = _weights(gram, products, counts, found.ridge)
+    residuals = found.columns - combined(rows, weights)
+    return replace(
+        found,
+        support=found.support[stay],
+        rows=rows,
+        gram=gram,
+        counts=counts,
+        products=products,
+        weights=weights,
+        residuals=residuals,
+        left=float(np.linalg.norm(residuals)),
+    )
+
+
+def _weights(
+    gram: np.ndarray, products: np.ndarray, counts: np.ndarray, penalty: float
+) -> np.ndarray:
+    """The best weights (m, n_targets) from inner products; 0 where a sample does not count."""
+    weights, some = np.zeros_like(products), gram[np.ix_(counts, counts)]
+    for column, product in enumerate(products[counts].T):
+        weights[counts, column] = non_negative_ridge(some, product, penalty)
+    return weights
 
 
 def inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -13,10 +13,10 @@ import polars as pl
 
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
-from gtp_core.estimate import non_negative_ridge, on_one_thread
+from gtp_core.estimate import on_one_thread
 from gtp_core.neighbors import Groups, Shown, weights_of
 from gtp_core.pursuit import Selection
-from gtp_core.report.fitted import MOST_WORK, Fitted, Span, combined, fitted, inner, span
+from gtp_core.report.fitted import MOST_WORK, Fitted, Span, fitted, inner, span, without
 from gtp_core.report.joins import joining, leaving
 from gtp_core.report.quality import combination
 from gtp_core.report.verdicts import text_keepers, verdicts
@@ -119,34 +119,11 @@ def swaps(weighed: Weighed, keeper: int, others: np.ndarray) -> np.ndarray:
     change = np.full(len(others), np.nan)
     if not inside.any() or not weighed.usable[keeper]:
         return change
-    rest = _without(weighed.fitted, inside)
+    rest = without(weighed.fitted, inside)
     asked = everyone[weighed.usable[everyone]]
     gains = joining(weighed.problem, rest, asked)[1]
     change[weighed.usable[others]] = gains[-1] - gains[:-1]
     return change
-
-
-def _without(found: Fitted, gone: np.ndarray) -> Fitted:
-    """The chosen samples without some of them, the others weighed anew."""
-    stay = ~gone
-    rows, counts = found.rows[stay], found.counts[stay]
-    gram, products = found.gram[np.ix_(stay, stay)], found.products[stay]
-    weights = np.zeros_like(products)
-    some = gram[np.ix_(counts, counts)]
-    for column, product in enumerate(products[counts].T):
-        weights[counts, column] = non_negative_ridge(some, product, found.ridge)
-    residuals = found.columns - combined(rows, weights)
-    return replace(
-        found,
-        support=found.support[stay],
-        rows=rows,
-        gram=gram,
-        counts=counts,
-        products=products,
-        weights=weights,
-        residuals=residuals,
-        left=float(np.linalg.norm(residuals)),
-    )
 
 
 def groups_judged(catalog: Catalog, weighed: Weighed, groups: Groups, shown: Shown) -> Shown:
