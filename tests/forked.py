@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import ModuleType
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
@@ -27,7 +28,13 @@ def begin(
     `told`.peak.
     """
     process = _server.Process(target=_run, args=(list(arguments), told, dict(environment or {})))
-    process.start()
+    main = sys.modules["__main__"]
+    # The new process would run this one's script, and Streamlit's tests leave the app's in place.
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     return process
 
 
