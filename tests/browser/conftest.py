@@ -191,9 +191,11 @@ class Visitor:
         if urlsplit(request.url).hostname not in LOCAL:
             self.left.append(request.url)
 
-    def open(self, address: str) -> None:
+    def open(self, address: str, *, rest: bool = True) -> None:
+        """Go there; a page that tells how far a job is has no rest before the job has ended."""
         self.page.goto(address)
-        self.settle()
+        if rest:
+            self.settle()
 
     def settle(self) -> None:
         """Wait until the page is at rest.
@@ -263,7 +265,7 @@ def visit(contexts, server) -> Iterator[Callable[..., Visitor]]:
     """`visit(path)`: a new visitor at a path; in the end nothing may have gone wrong or out."""
     opened: list[tuple[Visitor, Callable[[], None]]] = []
 
-    def start(path: str = "/", *, address: str = "", **options) -> Visitor:
+    def start(path: str = "/", *, address: str = "", rest: bool = True, **options) -> Visitor:
         options = {"viewport": {"width": 1400, "height": 1000}} | options
         context = contexts.take(**options)
         visitor = Visitor(context.new_page())
@@ -274,7 +276,7 @@ def visit(contexts, server) -> Iterator[Callable[..., Visitor]]:
             contexts.give_back(context, **options)
 
         opened.append((visitor, leave))
-        visitor.open((address or server.address) + path)
+        visitor.open((address or server.address) + path, rest=rest)
         return visitor
 
     yield start

@@ -22,12 +22,15 @@ from gtp_core.store import write_json
 def built(visitor, heading: str) -> None:
     """Wait until the job is done and the page is there."""
     place = visitor.page.get_by_role("heading", name=heading)
-    expect(place).to_be_visible(timeout=2 * PATIENCE)
+    expect(place).to_be_visible(timeout=4 * PATIENCE)
     visitor.settle()
 
 
 def test_the_graph_is_built_while_the_page_is_reloaded_and_keepers_are_made_and_undone(visit, core):
-    visitor = visit("/duplicates")
+    visitor = visit("/duplicates", rest=False)
+    begun = visitor.page.get_by_role("button", name="Cancel")
+    ended = visitor.page.get_by_role("heading", name="Dropped, and for whom")
+    expect(begun.or_(ended)).to_be_visible(timeout=PATIENCE)
     visitor.page.reload()
     built(visitor, "Dropped, and for whom")
     assert visitor.metric("Neither").inner_text()
@@ -219,7 +222,7 @@ def test_pairs_are_answered_by_key_and_undone(visit, large, large_server):
 
 
 def test_a_lasso_sends_its_corners_and_little_comes_back(visit):
-    visitor = visit("/map")
+    visitor = visit("/map", rest=False)
     area = visitor.page.locator("[data-heard] .nsewdrag").first
     expect(area).to_be_visible(timeout=4 * PATIENCE)
     visitor.settle()
@@ -252,7 +255,7 @@ def test_a_lasso_sends_its_corners_and_little_comes_back(visit):
 def test_a_job_is_cancelled_and_says_so(visit, place, tmp_path):
     environment = environment_of(place) | {"GTP_WORKSPACE": str(tmp_path)}
     with running(tmp_path, **environment) as fresh:
-        visitor = visit("/map", address=fresh.address)
+        visitor = visit("/map", address=fresh.address, rest=False)
         button = visitor.page.get_by_role("button", name="Cancel")
         expect(button).to_be_visible(timeout=PATIENCE)
         start = time.monotonic()

@@ -240,7 +240,7 @@ def test_every_figure_of_coverage_filters_on_click(visit, mapped, known):
 def test_a_job_outlives_a_reload_and_is_cancelled(visit, pool, tmp_path):
     environment = {"GTP_STORE": str(pool / "store"), "GTP_WORKSPACE": str(tmp_path)}
     with running(tmp_path, **environment) as fresh:
-        visitor = visit("/map", address=fresh.address)
+        visitor = visit("/map", address=fresh.address, rest=False)
         button = visitor.page.get_by_role("button", name="Cancel")
         expect(button).to_be_visible(timeout=PATIENCE)
         with closing(open_catalog(pool / "store", workspace=tmp_path)) as catalog:
@@ -259,6 +259,6 @@ def test_a_job_outlives_a_reload_and_is_cancelled(visit, pool, tmp_path):
         again = visitor.page.get_by_role("button", name="Build:")
         expect(again).to_be_visible()
         again.click()
-        heard(visitor, "map-figure")
+        expect(visitor.page.locator("[data-heard]")).to_be_visible(timeout=5 * PATIENCE)
         visitor.settle()
         visitor.page.close()  # before its server ends
