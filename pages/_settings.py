@@ -53,7 +53,8 @@ def settings_of(place: Any) -> tuple[Settings, dict[str, Any], bool]:
             "Ridge set",
             ["by you", "auto"],
             "auto",
-            about="Auto: the ridge of the best held-out match at this budget. Takes a while.",
+            about="Auto: the ridge of the best held-out match at this budget, of those whose "
+            "choice is as alike as the validation examples are. Takes a while.",
         )
         ridge = st.select_slider(
             "Together or alone (ridge)",

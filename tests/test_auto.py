@@ -1,7 +1,11 @@
-"""Promises of `auto`: settings by held-out match, said, on the receipt, and rebuilt without it."""
+"""Promises of `auto`: settings by held-out match among choices as alike as the examples are.
+
+What was compared is said, stands on the receipt, and is rebuilt without it.
+"""
 
 import json
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ from gtp_core.cli import main
 from gtp_core.errors import MethodError
 from gtp_core.methods import Settings, select
 from gtp_core.report import AUTO, auto_sentence, held_out, save, tuned
-from gtp_core.report.auto import RIDGES
+from gtp_core.report.auto import EXAMPLES, LIKENESS, RIDGES
+from gtp_core.report.likeness import likeness, likeness_of_examples
 
 
 def problem_with_halves(noise: float, seed: int = 0) -> Problem:
@@ -78,6 +83,80 @@ def test_a_rank_is_chosen_too(catalog):
     ranks = found.scores["subspace"]
     assert list(ranks) == ["none"], "gradients of 16 numbers have no rank of 32"
     assert found.settings.subspace == "none"
+
+
+def told_of_examples(problem: Problem, alike: float, n_examples: int = 8) -> Problem:
+    """The problem with examples of this mean cosine: halves that agree as much as theirs would."""
+    half = n_examples / 2
+    r = half * alike / (1 + (half - 1) * alike)
+    other = np.zeros(problem.atoms.dim)
+    other[0] = 1.0
+
+    def agreeing(fit: np.ndarray) -> np.ndarray:
+        along = fit / np.linalg.norm(fit)
+        across = other - (other @ along) * along
+        return r * along + np.sqrt(1 - r * r) * across / np.linalg.norm(across)
+
+    splits = tuple(Split(s.fit, agreeing(s.fit), s.subtasks) for s in problem.splits)
+    return replace(problem, splits=splits, n_examples=n_examples)
+
+
+def test_likeness_is_the_mean_cosine_of_two_samples():
+    matrix = np.random.default_rng(5).standard_normal((600, 7)) * 3
+    matrix[4] = 0
+    atoms, index = pose_array(matrix, np.ones(7)).atoms, np.arange(500)
+    unit = np.delete(matrix[:500], 4, axis=0)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    apart = ~np.eye(len(unit), dtype=bool)
+    assert likeness(atoms, index) == pytest.approx((unit @ unit.T)[apart].mean(), abs=1e-9)
+    assert likeness(atoms, np.array([3])) == 1.0
+
+
+def test_likeness_of_examples_is_that_of_what_they_were_drawn_from():
+    generator, signal = np.random.default_rng(6), np.eye(400)[0]
+    found = []
+    for _ in range(60):
+        noise = generator.standard_normal((10, 400)) / 20
+        examples = 0.5 * signal + np.sqrt(0.75) * noise  # a mean cosine of 0.25
+        a, b = examples[:5].mean(axis=0), examples[5:].mean(axis=0)
+        whole = pose_array(np.eye(400), examples.mean(axis=0))
+        split = Split(a, b, a[None])
+        problem = replace(whole, splits=(split,), n_examples=10)
+        found.append(likeness_of_examples(problem))
+    assert np.mean(found) == pytest.approx(0.25, abs=0.03)
+    assert likeness_of_examples(whole) is None, "nothing can be held out"
+
+
+@pytest.mark.parametrize("alike", [0.03, 0.07])
+def test_only_choices_as_alike_as_the_examples_are_compared(alike):
+    problem = told_of_examples(problem_with_halves(0.0), alike)
+    assert likeness_of_examples(problem) == pytest.approx(alike)
+    found = tuned(problem, 15, method="gtp", settings=Settings())
+    every = slow_best(problem, 15)
+    alikes = {
+        ridge: likeness(problem.atoms, select(problem, 15, settings=Settings(ridge=ridge)).support)
+        for ridge in RIDGES
+    }
+    compared = [float(ridge) for ridge in found.scores["ridge"]]
+    assert all(alikes[ridge] >= alike for ridge in compared)
+    assert any(alikes[ridge] < alike for ridge in RIDGES), "nothing is left out here"
+    assert every[found.settings.ridge] == max(every[ridge] for ridge in compared)
+    told = dict(found.scores[LIKENESS])
+    assert told.pop(EXAMPLES) == pytest.approx(alike)
+    assert {float(ridge): value for ridge, value in told.items()} == pytest.approx(
+        {ridge: alikes[ridge] for ridge in map(float, told)}
+    )
+    said = auto_sentence(found.scores, vars(found.settings))
+    assert "as alike as the examples are" in said
+
+
+def test_where_no_choice_is_so_alike_the_match_alone_decides():
+    problem = told_of_examples(problem_with_halves(0.0), 0.9)
+    found = tuned(problem, 15, method="gtp", settings=Settings())
+    free = replace(problem, n_examples=0)
+    assert found.settings == tuned(free, 15, method="gtp", settings=Settings()).settings
+    said = auto_sentence(found.scores, vars(found.settings))
+    assert "no choice is as alike as the examples are (0.900)" in said
 
 
 @pytest.mark.parametrize("method", ["top-k", "random", "craig"])

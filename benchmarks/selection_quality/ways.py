@@ -1,7 +1,7 @@
 """Ways to choose, and what is told of a choice before anything is trained on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,12 @@ from gtp_core.atoms import weighted_sums
 from gtp_core.methods import hierarchical
 from gtp_core.methods.uniform import as_trained
 from gtp_core.report import cosine, held_out, tuned
+from gtp_core.report.auto import RIDGES
+from gtp_core.report.likeness import likeness, likeness_of_examples
 from gtp_core.verify.arms import Subset
 
 FULL, COUNTERPART = "full", "counterpart"
+TUNED = 5  # halvings that a rule for the ridge goes by
 SPLITS = 1  # halvings of the validation examples for the held-out match, both ways round
 PART = 1000
 """Samples of a part for `gtp-hierarchical`, so that these small pools have several."""
@@ -29,7 +32,9 @@ class Way:
         posed: how the problem is posed, where not by default.
         drawn: whether every seed has a subset of its own.
         apart: whether the task has no say in it, so that one subset serves several.
-        tuned: whether the ridge is that of the best held-out match.
+        ridge: a rule that chooses it: `auto`, as the command has it, by the held-out match among
+            choices as alike as the examples are; `alike`, the least from the default on whose
+            choice is so alike, and the default where none is.
     """
 
     method: str
@@ -38,7 +43,7 @@ class Way:
     posed: Mapping[str, Any] = field(default_factory=dict)
     drawn: bool = False
     apart: bool = False
-    tuned: bool = False
+    ridge: str = ""
 
 
 MAIN = {
@@ -58,7 +63,8 @@ STUDY = {
     "gtp, ridge 10": Way("gtp", Settings(ridge=10.0), weighted=True),
     "gtp, ridge 100": Way("gtp", Settings(ridge=100.0), weighted=True),
     "gtp, ridge 1000": Way("gtp", Settings(ridge=1000.0), weighted=True),
-    "gtp, ridge auto": Way("gtp", weighted=True, tuned=True),
+    "gtp, ridge auto": Way("gtp", weighted=True, ridge="auto"),
+    "gtp, ridge alike": Way("gtp", weighted=True, ridge="alike"),
     "gtp, direction kept": Way("gtp", weighted=True, posed={"common_direction": "kept"}),
     "gtp, subtasks each": Way("gtp", Settings(subtasks="each"), weighted=True),
     "gtp, first checkpoint": Way("gtp", weighted=True, posed={"checkpoints": "first"}),
@@ -95,7 +101,7 @@ def choice(ground: Ground, task: str, name: str, share: float, seed: int) -> dic
         rows = select(problem, count, method=way.method, settings=settings).support
         found = _plain(problem, np.sort(rows))
     else:
-        found = _fitted(problem, count, way)
+        found = _fitted(problem, count, way, _ridged(ground, task, way, count))
     rows, mine = np.array(found["rows"]), ground.counterparts.get(task)
     planted = {fault: float(mask[rows].mean()) for fault, mask in ground.planted.items()}
     precision = None if mine is None else float(mine[rows].mean())
@@ -113,13 +119,13 @@ def _valid(ground: Ground) -> np.ndarray:
     return np.asarray(ground.catalog.valid())
 
 
-def _posed(ground: Ground, task: str, way: Way) -> Problem:
+def _posed(ground: Ground, task: str, way: Way, splits: int = SPLITS) -> Problem:
     told = dict(way.posed)
     if "checkpoints" in told:
         names = [checkpoint.name for checkpoint in ground.catalog.store.checkpoints]
         kept = names[0] if told["checkpoints"] == "first" else names[-1]
         told["checkpoints"] = {name: 0.0 for name in names if name != kept}
-    return pose(ground.catalog, ground.aims[task], n_splits=SPLITS, **told)
+    return pose(ground.catalog, ground.aims[task], n_splits=splits, **told)
 
 
 def _plain(problem: Problem, rows: np.ndarray) -> dict[str, Any]:
@@ -136,12 +142,26 @@ def _plain(problem: Problem, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _fitted(problem: Problem, count: int, way: Way) -> dict[str, Any]:
+def _ridged(ground: Ground, task: str, way: Way, count: int) -> Settings:
+    """The way's settings with the ridge that its rule chooses."""
+    settings = way.settings
+    if not way.ridge:
+        return settings
+    problem = _posed(ground, task, way, splits=TUNED)
+    if way.ridge == "auto":
+        return tuned(problem, count, method=way.method, settings=settings).settings
+    wanted = likeness_of_examples(problem) or 0.0
+    for ridge in (ridge for ridge in RIDGES if ridge >= settings.ridge):
+        found = replace(settings, ridge=ridge)
+        rows = select(problem, count, method=way.method, settings=found).support
+        if likeness(problem.atoms, rows) >= wanted:
+            return found
+    return settings
+
+
+def _fitted(problem: Problem, count: int, way: Way, settings: Settings) -> dict[str, Any]:
     hierarchical.PART, before = PART, hierarchical.PART
     try:
-        settings = way.settings
-        if way.tuned:
-            settings = tuned(problem, count, method=way.method, settings=settings).settings
         found = select(problem, count, method=way.method, settings=settings)
         apart = held_out(problem, count, method=way.method, settings=settings)
     finally:

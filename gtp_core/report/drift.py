@@ -16,8 +16,9 @@ def drift(catalog: Catalog, gtp: Selection, topk: Selection) -> list[str]:
     """A sentence where GTP takes far fewer samples than top-k from the few sources top-k takes.
 
     The rule was read off the real pool of `benchmarks.selection_quality`: it speaks where top-k
-    trained the better model (two tasks at 1 and 2 %), is silent where they were level, and cannot
-    tell the third task, where top-k's sources were not the task's kind: that is for the curator.
+    trained the better model (two tasks, at 1 and 2 % with a weak model, at 5 % with a better one),
+    is silent where it did not, and cannot tell the third task, where top-k's sources were not the
+    task's kind: that is for the curator.
     """
     if not len(topk.support) or not len(gtp.support):
         return []
@@ -33,6 +34,6 @@ def drift(catalog: Catalog, gtp: Selection, topk: Selection) -> list[str]:
     return [
         f"{theirs:.0%} of top-k's samples are from {told}, {pool:.0%} of the pool; of GTP's "
         f"{ours:.0%}. Is that the task's own kind? Then top-k's samples trained the better model "
-        "in our trial, and a ridge of 10 made GTP level with it; where it was not, top-k's did "
+        "in our trial, and a ridge of auto made GTP level with it; where it was not, top-k's did "
         "harm. Verify tries both on your model."
     ]
