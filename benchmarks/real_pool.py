@@ -29,32 +29,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality import AUTO, OF_GTP, match, parts_of, report
+from benchmarks.real_model import trained_model
 from gtp_core import Catalog, Settings, open_catalog, pose, select
-from gtp_core.collect.repeatable import repeatable
-from gtp_core.demo.model import (
-    ModelSettings,
-    half_precision,
-    new_model,
-    pretrain,
-    save_model,
-    train_tokenizer,
-)
 from gtp_core.errors import BudgetError
 from gtp_core.report import cosine, reliability, tuned
 from gtp_core.store import write_json, written_whole
 from gtp_core.store.manifest import MANIFEST
 
-SIZES = ModelSettings(vocabulary=2048, hidden=128, inner=384, layers=4)
 SHARES = (0.5, 1, 2, 5)  # percent of the pool
 SPLITS = 2
-CALIBRATION = 256  # samples
 COUNTERPARTS = {"gsm8k": ("gsm8k", "flan_cot_gsm8k"), "alfworld": ("alfworld_traj",)}
 RELATED = ("flan_cot_aqua", "mawps", "svamp", "alfred_plan")
 WAYS: tuple[str, ...] = ("top-k", "random", "gtp", "gtp each", "omp", "grad-match", "gtp uniform")
@@ -128,50 +117,6 @@ def shortened(tokenizer: Any, prompt: str, most: int) -> str:
 
 
 # --- the parts ------------------------------------------------------------------------------
-
-
-def trained_model(text: Rows, folder: Path, *, minutes: float, seed: int) -> None:
-    """Train tokenizer and model and save them; `card.json` comes last."""
-    pairs = [(row["prompt"][-1200:], row["completion"][:1200]) for row in text]
-    with repeatable(seed=seed, threads=1):
-        texts = (f"{a}\n{b}" for a, b in islice(pairs, 20_000))
-        tokenizer = train_tokenizer(texts, vocabulary=SIZES.vocabulary)
-        tokenizer.model_max_length = 1 << 30
-        short = ((shortened(tokenizer, a, SIZES.max_tokens // 2), b) for a, b in cycle(pairs))
-        model = _fresh(tokenizer)
-        start = time.perf_counter()
-        pretrain(model, tokenizer, islice(short, CALIBRATION), settings=_sized(CALIBRATION))
-        rate = CALIBRATION / (time.perf_counter() - start)
-        examples = max(CALIBRATION, round(rate * 60 * minutes))
-        print(f"{rate:.0f} samples/s; {examples:,} of {len(pairs):,} different", flush=True)
-        model, said = _fresh(tokenizer), [""]
-        latest = start + 90 * minutes  # the rest of the machine may have become busier
-        bounded = (p for p in islice(short, examples) if time.perf_counter() < latest)
-        pretrain(model, tokenizer, bounded, settings=_sized(examples), progress=_saying(said))
-        save_model(half_precision(model), tokenizer, folder)
-    seconds = round(time.perf_counter() - start)
-    parameters = sum(p.numel() for p in model.parameters())
-    write_json(
-        folder / "card.json",
-        {"parameters": parameters, "examples": examples, "seconds": seconds, "said": said[0]},
-    )
-
-
-def _fresh(tokenizer: Any) -> Any:
-    return new_model(SIZES, vocabulary=len(tokenizer), end_id=tokenizer.eos_token_id)
-
-
-def _sized(examples: int) -> ModelSettings:
-    return ModelSettings(**{**vars(SIZES), "examples": examples})
-
-
-def _saying(said: list[str]) -> Any:
-    def progress(done: int, total: int, what: str) -> None:
-        said[0] = f"{done} of {total}: {what}"
-        if done % 50 == 0:
-            print(said[0], flush=True)
-
-    return progress
 
 
 def laid_out(options: argparse.Namespace, samples: Rows) -> None:

@@ -3,12 +3,15 @@
 import argparse
 import json
 import sys
+from itertools import islice
 
 import pytest
 from test_verify import sums, write_lines
 
 from benchmarks import real_pool
-from gtp_core.demo.model import train_tokenizer
+from benchmarks.real_model import LENGTH, ROWS, _rows, trained_model
+from gtp_core.collect.encode import encode
+from gtp_core.demo.model import held_out_loss, load_model, train_tokenizer
 
 
 def given(folder, **more):
@@ -80,3 +83,28 @@ def test_tests_are_apart_from_validation_however_short(tmp_path):
     assert len(real_pool.read_lines(tmp_path / "work" / "tasks" / "t.jsonl")[0]["prompt"]) < 18
     assert [row["id"] for row in kept] == ["b"]
     assert [row["subtask"] for row in kept] == ["s"]
+
+
+def test_the_model_trains_for_the_time_given_and_learns(tmp_path):
+    rows = [{"prompt": "say the word", "completion": "pursuit pursuit pursuit"}] * 40
+    trained_model(rows, tmp_path / "model", minutes=0.03, seed=0)
+    card = json.loads((tmp_path / "model" / "card.json").read_text("utf-8"))
+    assert card["tokens"] % (LENGTH * ROWS) == 0
+    assert card["tokens"] > 0
+    assert 1 <= card["seconds"] < 30
+    model, tokenizer = load_model(tmp_path / "model")
+    assert card["parameters"] == sum(p.numel() for p in model.parameters())
+    known, other = (
+        encode(tokenizer, "say the word", text, max_tokens=60)
+        for text in ("pursuit pursuit pursuit", "word say the say")
+    )
+    losses = [held_out_loss(model, [one], pad_id=tokenizer.pad_token_id) for one in (known, other)]
+    assert losses[0] < losses[1]
+
+
+def test_rows_hold_whole_texts_end_to_end_without_padding():
+    tokenizer = train_tokenizer(["one two three four five"], vocabulary=300)
+    rows = list(islice(_rows(tokenizer, [("one", "two"), ("three", "four")]), 4))
+    assert {len(row) for row in rows} == {LENGTH}
+    texts = "".join(map(tokenizer.decode, rows)).split("<|end|>")
+    assert set(texts[1:-1]) >= {"one\ntwo", "three\nfour"}

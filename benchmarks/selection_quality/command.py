@@ -57,7 +57,7 @@ def parsed() -> argparse.Namespace:
     real.add_argument("--samples-from", type=Path, dest="samples_from", metavar="POOL.jsonl")
     real.add_argument("--tasks", type=Path, metavar="FOLDER")
     real.add_argument("--text", type=Path, metavar="FILE", help="what the model is trained on")
-    real.add_argument("--minutes", type=float, default=6, help="of training the model")
+    real.add_argument("--minutes", type=float, default=28, help="of training the model")
     real.add_argument("--samples", type=int, default=1200)
     real.add_argument("--counterparts", type=int, default=120)
     return parser.parse_args()

@@ -95,14 +95,14 @@ def pretrain(
     progress: Progress | None = None,
 ) -> None:
     """Train on pairs of prompt and completion, each seen once; progress tells the loss in nats."""
-    optimizers = _optimizers(model, settings)
+    both = optimizers(model, settings)
     model.train()
     losses: list[float] = []
     seen = 0
     texts = (encode(tokenizer, a, b, max_tokens=settings.max_tokens) for a, b in pairs)
     for step, batch in enumerate(_shuffled_batches(texts, settings.batch_tokens)):
-        rate = settings.learning_rate * _schedule(seen / settings.examples)
-        losses.append(_step(model, optimizers, batch, rate=rate, pad_id=tokenizer.pad_token_id))
+        rate = settings.learning_rate * scheduled(seen / settings.examples)
+        losses.append(_step(model, both, batch, rate=rate, pad_id=tokenizer.pad_token_id))
         seen += len(batch)
         if progress and step % 20 == 0:
             progress(seen, settings.examples, f"pre-training, loss {np.mean(losses[-20:]):.3f}")
@@ -210,7 +210,7 @@ def _shuffled_batches(texts: Iterator[Encoded], batch_tokens: int) -> Iterator[l
             yield [window[i] for i in found[at]]
 
 
-def _optimizers(
+def optimizers(
     model: LlamaForCausalLM, settings: ModelSettings
 ) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the matrices inside the layers, AdamW for the embedding and the norms.
@@ -248,5 +248,6 @@ def _step(
     return loss.item()
 
 
-def _schedule(done: float, rise: float = 0.03) -> float:
+def scheduled(done: float, rise: float = 0.03) -> float:
+    """The rate after a share of the training, as a share of its peak."""
     return min(1.0, (done + 1e-3) / rise) * max(0.0, min(1.0, (1 - done) / 0.6))
