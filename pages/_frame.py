@@ -95,8 +95,8 @@ def header(*, steady: bool = False) -> View:
         fit_subspace(problem, settings)
         known = reliability(problem, problem.n_examples)
         view = View(catalog, problem, settings, budget, known, theme(), edits=edits)
-        if auto:
-            found = tuned_at(problem, budget, settings, key_of(view))
+        if auto != "by you":
+            found = tuned_at(problem, budget, settings, auto, key_of(view))
             view = replace(view, settings=found.settings, tuned=found)
         _open_line(view)
     return view

@@ -7,7 +7,7 @@ import streamlit as st
 
 from gtp_core.atoms import Problem
 from gtp_core.methods import Settings, prepare_subspace
-from gtp_core.report import path_budgets
+from gtp_core.report import ALIKE, AUTO, path_budgets
 from pages import _address
 from pages._show import choice, plain
 
@@ -38,8 +38,8 @@ def budget_of(place: Any, problem: Problem, n_candidates: int) -> str:
     return exact or str(slid)
 
 
-def settings_of(place: Any) -> tuple[Settings, dict[str, Any], bool]:
-    """The settings, how the problem is posed, and whether auto decides about the ridge."""
+def settings_of(place: Any) -> tuple[Settings, dict[str, Any], str]:
+    """The settings, how the problem is posed, and who decides about the ridge."""
     _address.seed("exact", None, "")
     _address.seed("ridge", _RIDGES, Settings.ridge)
     with place.popover("Settings", icon=":material/settings:", width="stretch"):
@@ -51,16 +51,16 @@ def settings_of(place: Any) -> tuple[Settings, dict[str, Any], bool]:
         )
         auto = choice(
             "Ridge set",
-            ["by you", "auto"],
+            ["by you", ALIKE, AUTO],
             "auto",
-            about="Auto: the ridge of the best held-out match at this budget, of those whose "
-            "choice is as alike as the validation examples are. Takes a while.",
+            about="Alike: the least ridge whose choice is as alike as the validation examples are. "
+            "Auto: the ridge of the best held-out match at this budget. Both take a while.",
         )
         ridge = st.select_slider(
             "Together or alone (ridge)",
             _RIDGES,
             key="ridge",
-            disabled=auto == "auto",
+            disabled=auto != "by you",
             help="0 matches the target jointly; growing it ends at ranking each sample alone.",
         )
         direction = choice(
@@ -112,7 +112,7 @@ def settings_of(place: Any) -> tuple[Settings, dict[str, Any], bool]:
     posed: dict[str, Any] = {"common_direction": direction, "gradients": gradients}
     posed["caps"] = {"source": int(cap)} if cap else {}
     chosen = replace(Settings(), ridge=float(ridge), fill=fill, weights=weights, subspace=subspace)
-    return replace(chosen, subtasks=subtasks), posed, auto == "auto"
+    return replace(chosen, subtasks=subtasks), posed, auto
 
 
 def fit_subspace(problem: Problem, settings: Settings) -> None:

@@ -13,9 +13,11 @@ from gtp_core.figures import Theme
 from gtp_core.methods import Settings
 from gtp_core.pursuit import Selection
 from gtp_core.report import (
+    ALIKE,
     HeldOut,
     Reliability,
     Tuned,
+    as_alike,
     between,
     choose,
     from_path,
@@ -151,9 +153,10 @@ def _chosen(
     return choose(_problem, budget, method=method, settings=settings)
 
 
-@st.cache_resource(max_entries=64, show_spinner="Choosing the ridge by held-out match")
-def tuned_at(_problem: Problem, budget: str, settings: Settings, key: str) -> Tuned:
-    return tuned(_problem, budget, method="gtp", settings=settings)
+@st.cache_resource(max_entries=64, show_spinner="Choosing the ridge")
+def tuned_at(_problem: Problem, budget: str, settings: Settings, rule: str, key: str) -> Tuned:
+    by_rule = as_alike if rule == ALIKE else tuned
+    return by_rule(_problem, budget, method="gtp", settings=settings)
 
 
 def _saved_path(view: View) -> Any:

@@ -1,7 +1,4 @@
-"""Promises of `auto`: settings by held-out match among choices as alike as the examples are.
-
-What was compared is said, stands on the receipt, and is rebuilt without it.
-"""
+"""Promises of `auto` and `alike`: a setting chosen is said, on the receipt, and rebuilt."""
 
 import json
 import shlex
@@ -14,9 +11,9 @@ from gtp_core.atoms import Problem, Split, pose, pose_array
 from gtp_core.cli import main
 from gtp_core.errors import MethodError
 from gtp_core.methods import Settings, select
-from gtp_core.report import AUTO, auto_sentence, held_out, save, tuned
-from gtp_core.report.auto import EXAMPLES, LIKENESS, RIDGES
-from gtp_core.report.likeness import likeness, likeness_of_examples
+from gtp_core.report import ALIKE, AUTO, as_alike, auto_sentence, held_out, save, tuned
+from gtp_core.report.alike import likeness, likeness_of_examples
+from gtp_core.report.auto import EXAMPLES, RIDGES
 
 
 def problem_with_halves(noise: float, seed: int = 0) -> Problem:
@@ -127,36 +124,70 @@ def test_likeness_of_examples_is_that_of_what_they_were_drawn_from():
     assert likeness_of_examples(whole) is None, "nothing can be held out"
 
 
-@pytest.mark.parametrize("alike", [0.03, 0.07])
-def test_only_choices_as_alike_as_the_examples_are_compared(alike):
-    problem = told_of_examples(problem_with_halves(0.0), alike)
-    assert likeness_of_examples(problem) == pytest.approx(alike)
-    found = tuned(problem, 15, method="gtp", settings=Settings())
-    every = slow_best(problem, 15)
-    alikes = {
-        ridge: likeness(problem.atoms, select(problem, 15, settings=Settings(ridge=ridge)).support)
-        for ridge in RIDGES
+@pytest.mark.parametrize("wanted", [0.0, 0.03, 0.07, 0.9])
+def test_the_ridge_is_the_least_whose_choice_is_as_alike_as_the_examples(wanted):
+    problem = told_of_examples(problem_with_halves(0.0), wanted)
+    assert likeness_of_examples(problem) == pytest.approx(wanted)
+    found = as_alike(problem, 15, method="gtp", settings=Settings(max_rounds=50))
+    ladder = [ridge for ridge in RIDGES if ridge >= 1]
+    chosen = {
+        ridge: select(problem, 15, settings=Settings(ridge=ridge, max_rounds=50)).support
+        for ridge in ladder
     }
-    compared = [float(ridge) for ridge in found.scores["ridge"]]
-    assert all(alikes[ridge] >= alike for ridge in compared)
-    assert any(alikes[ridge] < alike for ridge in RIDGES), "nothing is left out here"
-    assert every[found.settings.ridge] == max(every[ridge] for ridge in compared)
-    told = dict(found.scores[LIKENESS])
-    assert told.pop(EXAMPLES) == pytest.approx(alike)
-    assert {float(ridge): value for ridge, value in told.items()} == pytest.approx(
-        {ridge: alikes[ridge] for ridge in map(float, told)}
-    )
+    alikes = {ridge: likeness(problem.atoms, rows) for ridge, rows in chosen.items()}
+    least = next((ridge for ridge in ladder if alikes[ridge] >= wanted), 1.0)
+    assert found.settings == Settings(ridge=least, max_rounds=50)
+    assert found.held == held_out(problem, 15, method="gtp", settings=found.settings)
+    told = dict(found.scores[ALIKE])
+    assert told.pop(EXAMPLES) == pytest.approx(wanted)
+    met = ladder if max(alikes.values()) < wanted else ladder[: ladder.index(least) + 1]
+    assert {float(ridge): value for ridge, value in told.items()} == {r: alikes[r] for r in met}
     said = auto_sentence(found.scores, vars(found.settings))
-    assert "as alike as the examples are" in said
+    where = f"ridge {least}, because no choice" if wanted == 0.9 else f"ridge {least} is the least"
+    assert where in said
+    assert f"(mean cosine {wanted:.3f}; 1.0 has {alikes[1.0]:.3f}" in said
+    assert "match" not in said
 
 
-def test_where_no_choice_is_so_alike_the_match_alone_decides():
-    problem = told_of_examples(problem_with_halves(0.0), 0.9)
-    found = tuned(problem, 15, method="gtp", settings=Settings())
-    free = replace(problem, n_examples=0)
-    assert found.settings == tuned(free, 15, method="gtp", settings=Settings()).settings
-    said = auto_sentence(found.scores, vars(found.settings))
-    assert "no choice is as alike as the examples are (0.900)" in said
+def test_the_examples_likeness_moves_the_ridge():
+    ridges = []
+    for wanted in (0.03, 0.07, 0.085):
+        problem = told_of_examples(problem_with_halves(0.0), wanted)
+        ridges.append(as_alike(problem, 15, method="gtp", settings=Settings()).settings.ridge)
+    assert ridges == sorted(set(ridges))
+
+
+def test_what_has_no_likeness_or_no_ridge_is_refused(says):
+    with pytest.raises(MethodError) as error:
+        as_alike(pose_array(np.eye(4), np.ones(4)), 2, method="gtp", settings=Settings())
+    says(error.value, "single")
+    problem = told_of_examples(problem_with_halves(0.1), 0.1)
+    with pytest.raises(MethodError) as error:
+        as_alike(problem, 5, method="top-k", settings=Settings())
+    says(error.value, "top-k")
+
+
+def test_alike_from_the_command_is_on_the_receipt_and_rebuilt_without_it(
+    own_catalog, tmp_path, capsys
+):
+    folder = str(own_catalog.store.folder)
+
+    def run(*words: str) -> str:
+        assert main([*words]) == 0
+        return capsys.readouterr().out
+
+    words = ("select", folder, "--task", "maths", "--budget", "6", "--ridge", "alike")
+    text = run(*words)
+    first = json.loads(run(*words, "--json"))
+    expected = as_alike(pose(own_catalog, "maths"), 6, method="gtp", settings=Settings())
+    assert first["settings"]["ridge"] == expected.settings.ridge
+    assert first["settings"]["auto"] == expected.scores
+    assert auto_sentence(first["settings"]["auto"], first["settings"]) in text
+    both = json.loads(run(*words, "--subspace", "auto", "--json"))["settings"]["auto"]
+    assert both.keys() == {"alike", "subspace"}
+    out = tmp_path / "out.jsonl"
+    receipt = json.loads(run("export", folder, first["run"], "--out", str(out), "--json"))
+    assert f"--ridge {first['settings']['ridge']}" in receipt["rebuild"]
 
 
 @pytest.mark.parametrize("method", ["top-k", "random", "craig"])

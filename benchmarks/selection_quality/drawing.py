@@ -13,6 +13,7 @@ from benchmarks.selection_quality.ways import COUNTERPART, FULL
 LINES = {
     "gtp": ("#0072B2", "", "GTP, weighted"),
     "gtp uniform": ("#56B4E9", "", "GTP, uniform"),
+    "gtp, ridge alike": ("#0E8A8A", "5 2", "GTP, ridge alike"),
     "omp": ("#1B1B1B", "2 3", "OMP = GRAD-MATCH"),
     "top-k": ("#C25700", "7 3", "top-k"),
     "craig": ("#A070B0", "1 3", "CRAIG"),

@@ -38,7 +38,7 @@ def gathered(work: Path) -> pl.DataFrame:
                 rows += [{**told, "task": task, "loss": loss} for task, loss in by_task.items()]
     for path in sorted((work / "choices").glob("*.json")):
         found = read(path) or {"rows": []}
-        if found["rows"]:
+        if found["rows"] and found.get("way") in WAYS:  # others were tried out and left
             rows += _cells(found, losses, path)
     table = pl.DataFrame(rows, schema=_SCHEMA, strict=False)
     known = FULL if FULL in table["way"] else BASE

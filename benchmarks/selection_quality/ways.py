@@ -1,7 +1,7 @@
 """Ways to choose, and what is told of a choice before anything is trained on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,7 @@ from gtp_core import Problem, Settings, pose, select
 from gtp_core.atoms import weighted_sums
 from gtp_core.methods import hierarchical
 from gtp_core.methods.uniform import as_trained
-from gtp_core.report import cosine, held_out, tuned
-from gtp_core.report.auto import RIDGES
-from gtp_core.report.likeness import likeness, likeness_of_examples
+from gtp_core.report import ALIKE, AUTO, as_alike, cosine, held_out, tuned
 from gtp_core.verify.arms import Subset
 
 FULL, COUNTERPART = "full", "counterpart"
@@ -32,9 +30,8 @@ class Way:
         posed: how the problem is posed, where not by default.
         drawn: whether every seed has a subset of its own.
         apart: whether the task has no say in it, so that one subset serves several.
-        ridge: a rule that chooses it: `auto`, as the command has it, by the held-out match among
-            choices as alike as the examples are; `alike`, the least from the default on whose
-            choice is so alike, and the default where none is.
+        ridge: the rule that chooses it: `auto`, by the held-out match, or `alike`, the least whose
+            choice is as alike as the examples are.
     """
 
     method: str
@@ -63,8 +60,8 @@ STUDY = {
     "gtp, ridge 10": Way("gtp", Settings(ridge=10.0), weighted=True),
     "gtp, ridge 100": Way("gtp", Settings(ridge=100.0), weighted=True),
     "gtp, ridge 1000": Way("gtp", Settings(ridge=1000.0), weighted=True),
-    "gtp, ridge auto": Way("gtp", weighted=True, ridge="auto"),
-    "gtp, ridge alike": Way("gtp", weighted=True, ridge="alike"),
+    "gtp, ridge auto": Way("gtp", weighted=True, ridge=AUTO),
+    "gtp, ridge alike": Way("gtp", weighted=True, ridge=ALIKE),
     "gtp, direction kept": Way("gtp", weighted=True, posed={"common_direction": "kept"}),
     "gtp, subtasks each": Way("gtp", Settings(subtasks="each"), weighted=True),
     "gtp, first checkpoint": Way("gtp", weighted=True, posed={"checkpoints": "first"}),
@@ -148,15 +145,8 @@ def _ridged(ground: Ground, task: str, way: Way, count: int) -> Settings:
     if not way.ridge:
         return settings
     problem = _posed(ground, task, way, splits=TUNED)
-    if way.ridge == "auto":
-        return tuned(problem, count, method=way.method, settings=settings).settings
-    wanted = likeness_of_examples(problem) or 0.0
-    for ridge in (ridge for ridge in RIDGES if ridge >= settings.ridge):
-        found = replace(settings, ridge=ridge)
-        rows = select(problem, count, method=way.method, settings=found).support
-        if likeness(problem.atoms, rows) >= wanted:
-            return found
-    return settings
+    rule = as_alike if way.ridge == ALIKE else tuned
+    return rule(problem, count, method=way.method, settings=settings).settings
 
 
 def _fitted(problem: Problem, count: int, way: Way, settings: Settings) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from gtp_core.atoms import POOL, Problem, pose
@@ -17,9 +17,11 @@ from gtp_core.errors import GTPError, MethodError, TaskError
 from gtp_core.methods import IN_SUBSPACES, METHODS, Settings, label, prepare_subspace, select
 from gtp_core.pursuit import Round, Selection, Stop
 from gtp_core.report import (
+    ALIKE,
     AUTO,
     GIVEN,
     HeldOut,
+    as_alike,
     auto_sentence,
     choose,
     fill_sentence,
@@ -100,6 +102,8 @@ def _dial(name: str, default: Any) -> dict[str, Any]:
     )
     words = " ".join(told[1].split()).partition(". ")[0].rstrip(".") if told else ""
     known = f"default: {default}" + (f"; {AUTO}: by held-out match" if name in _CHOSEN else "")
+    if name == "ridge":
+        known += f"; {ALIKE}: the least whose choice is as alike as the validation examples are"
     text = f"{words} ({known})".replace("%", "%%")
     if isinstance(default, bool):
         return {"action": argparse.BooleanOptionalAction, "default": None, "help": text}
@@ -108,8 +112,8 @@ def _dial(name: str, default: Any) -> dict[str, Any]:
 
 
 def number(text: str) -> float | str:
-    """A number, or `auto`."""
-    return text if text == AUTO else float(text)
+    """A number, or who chooses it."""
+    return text if text in (AUTO, ALIKE) else float(text)
 
 
 def select_samples(options: argparse.Namespace) -> Answer:
@@ -159,7 +163,7 @@ def _chosen(
     if method == GIVEN:
         raise MethodError(f"method {GIVEN!r} is a list of yours. Give it with --ids FILE.")
     if auto:
-        return _tuned(problem, options.budget, method, settings, auto)
+        return _tuned(problem, options, method, settings, auto)
     if method in IN_SUBSPACES:
         prepare_subspace(problem, settings, report_progress)
     with until_interrupted(problem, _print_round) as (heard, told_round):
@@ -170,9 +174,9 @@ def _chosen(
 
 
 def settings_of(options: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
-    """The settings that were told, and the names of those that are left to `auto`."""
+    """The settings that were told, and the names of those that are left to `auto` or `alike`."""
     told = {name: getattr(options, name) for name in _DIALS}
-    auto = tuple(name for name in _CHOSEN if told[name] == AUTO)
+    auto = tuple(name for name in _CHOSEN if told[name] in (AUTO, ALIKE))
     told.update(dict.fromkeys(auto))
     return Settings(**{name: value for name, value in told.items() if value is not None}), auto
 
@@ -197,12 +201,22 @@ def problem_of(catalog: Catalog, options: argparse.Namespace, settings: Settings
 
 
 def _tuned(
-    problem: Problem, budget: str, method: str, settings: Settings, auto: tuple[str, ...]
+    problem: Problem,
+    options: argparse.Namespace,
+    method: str,
+    settings: Settings,
+    auto: tuple[str, ...],
 ) -> tuple[Problem, Selection, HeldOut | None]:
-    """Settings by held-out match, and what they choose."""
-    found = tuned(
-        problem, budget, method=method, settings=settings, auto=auto, progress=report_progress
-    )
+    """Settings by held-out match or likeness, and what they choose."""
+    budget, scores = options.budget, {}
+    told: dict[str, Any] = {"method": method, "progress": report_progress}
+    if options.ridge == ALIKE:
+        found = as_alike(problem, budget, settings=settings, **told)
+        settings, scores = found.settings, dict(found.scores)
+        auto = tuple(name for name in auto if name != "ridge")
+    if auto:
+        found = tuned(problem, budget, settings=settings, auto=auto, **told)
+    found = replace(found, scores=scores | dict(found.scores))
     selection = select(
         problem, budget, method=method, settings=found.settings, on_round=_print_round
     )

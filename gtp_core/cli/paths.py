@@ -29,8 +29,8 @@ def path(options: argparse.Namespace) -> Answer:
         settings, auto = settings_of(options)
         if auto:
             raise MethodError(
-                f"{auto[0]} auto may choose another value at every budget; a path has one. Give a "
-                "number."
+                f"{auto[0]} {getattr(options, auto[0])} may choose another value at every budget; "
+                "a path has one. Give a number."
             )
         with closing(open_store_of(options)) as catalog:
             problem = problem_of(catalog, options, settings)

@@ -1,6 +1,7 @@
 """Numbers about selections and stores: held-out match, reliability, verdicts, comparisons."""
 
-from gtp_core.report.auto import AUTO, Tuned, auto_sentence, tuned
+from gtp_core.report.alike import as_alike
+from gtp_core.report.auto import ALIKE, AUTO, Tuned, auto_sentence, tuned
 from gtp_core.report.between import between
 from gtp_core.report.browse import (
     CURRENT,
@@ -118,6 +119,7 @@ from gtp_core.report.words import (
 )
 
 __all__ = [
+    "ALIKE",
     "AUTO",
     "CURRENT",
     "GIVEN",
@@ -145,6 +147,7 @@ __all__ = [
     "Tuned",
     "alike",
     "answer",
+    "as_alike",
     "auto_sentence",
     "because",
     "beside",

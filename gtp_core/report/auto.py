@@ -1,22 +1,18 @@
-"""`auto`: settings chosen for the task and the budget at hand, by the held-out match.
+"""`auto`: settings that the held-out match chooses, at the budget and for the task at hand."""
 
-A ridge is only compared where its choice is as alike as the validation examples are
-(`likeness.py`): below that the match may rise while the trained model gets worse.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gtp_core.atoms import Problem
 from gtp_core.errors import MethodError
-from gtp_core.methods import Settings, select
+from gtp_core.methods import Settings
 from gtp_core.pursuit import Selection
-from gtp_core.report.likeness import likeness, likeness_of_examples
 from gtp_core.report.quality import HeldOut, held_out
 from gtp_core.store import Progress
 
 AUTO = "auto"
+ALIKE, EXAMPLES = "alike", "examples"  # of `alike.py`
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """What `ridge=auto` chooses from: every second one as long as the match rises, beginning with the
 default of 1, then the two beside the best."""
@@ -27,10 +23,7 @@ RANKS = ("none", "pca:512", "pca:256", "pca:128", "pca:64", "pca:32")
 RIDGED = ("gtp", "gtp-hierarchical", "omp", "grad-match")
 _RANKED = ("gtp", "gtp-hierarchical")
 
-LIKENESS, EXAMPLES = "likeness", "examples"
-"""On the receipt: how alike the choice was at each ridge, and the examples are."""
-
-Merit = Callable[[Settings], tuple[bool, float]]
+Score = Callable[[Settings], HeldOut]
 
 
 @dataclass(frozen=True)
@@ -39,8 +32,8 @@ class Tuned:
 
     Attributes:
         settings: with every setting that was left to it at the value it chose.
-        scores: by setting, the held-out match at each value that was compared, in their order; and
-            LIKENESS of what was chosen at every ridge and, under EXAMPLES, of the examples.
+        scores: by setting, the held-out match at each value that was compared, in their order; by
+            ALIKE, how alike the choice was at each ridge, and the examples (EXAMPLES).
         held: the held-out match of the settings chosen. They were chosen by it, so it is a little
             too good.
     """
@@ -66,8 +59,7 @@ def tuned(
 ) -> Tuned:
     """Choose settings by the held-out match at this budget: the largest, ties to the first.
 
-    Of ridges only those count whose choice is as alike as the examples are, unless none is. The
-    ridge is chosen before the rank of the subspace, which is compared at that ridge.
+    The ridge is chosen before the rank of the subspace, which is compared at that ridge.
 
     Args:
         problem: with splits of its validation examples.
@@ -81,74 +73,24 @@ def tuned(
         MethodError: nothing can be held out, or the method has no such setting.
     """
     _check(problem, method, auto)
-    judge = _Judge(problem, budget, method, auto, progress)
+    kept: dict[Settings, HeldOut] = {}
+
+    def score(candidate: Settings) -> HeldOut:
+        if candidate not in kept:
+            if progress:
+                told = ", ".join(f"{name} {getattr(candidate, name)}" for name in auto)
+                progress(len(kept), _most(auto), told)
+            found = held_out(problem, budget, method=method, settings=candidate)
+            assert found is not None, "checked: there are splits"
+            kept[candidate] = found
+        return kept[candidate]
+
     scores: dict[str, dict[str, float]] = {}
     if "ridge" in auto:
-        settings = _climbed(settings, judge.alike_first)
-        if not judge.alike(settings):  # the pool has nothing so alike
-            settings = _climbed(settings, judge.by_match)
-        scores = judge.ridges()
+        settings, scores["ridge"] = _climbed(settings, score)
     if "subspace" in auto:
-        ranks = [replace(settings, subspace=rank) for rank in _ranks(problem)]
-        settings = max(ranks, key=judge.by_match)
-        scores["subspace"] = {one.subspace: judge.match(one).match for one in ranks}
-    return Tuned(settings, judge.match(settings), scores)
-
-
-class _Judge:
-    """Held-out matches and likenesses of candidates, each found once."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        budget: str | int,
-        method: str,
-        auto: tuple[str, ...],
-        progress: Progress | None,
-    ) -> None:
-        self._problem, self._budget, self._method = problem, budget, method
-        self._auto, self._progress = auto, progress
-        self._wanted = likeness_of_examples(problem)
-        self._matches: dict[Settings, HeldOut] = {}
-        self._likenesses: dict[Settings, float] = {}
-
-    def match(self, candidate: Settings) -> HeldOut:
-        if candidate not in self._matches:
-            if self._progress:
-                told = ", ".join(f"{name} {getattr(candidate, name)}" for name in self._auto)
-                self._progress(len(self._matches), _most(self._auto), told)
-            found = held_out(self._problem, self._budget, method=self._method, settings=candidate)
-            assert found is not None, "checked: there are splits"
-            self._matches[candidate] = found
-        return self._matches[candidate]
-
-    def alike(self, candidate: Settings) -> bool:
-        """Whether its choice is as alike as the examples are, or they do not tell how alike."""
-        if self._wanted is None:
-            return True
-        if candidate not in self._likenesses:
-            chosen = select(self._problem, self._budget, method=self._method, settings=candidate)
-            self._likenesses[candidate] = likeness(self._problem.atoms, chosen.support)
-        return self._likenesses[candidate] >= self._wanted
-
-    def alike_first(self, candidate: Settings) -> tuple[bool, float]:
-        """Those that are alike by their match, before the others, by how alike they are."""
-        if self.alike(candidate):
-            return True, self.match(candidate).match
-        return False, self._likenesses[candidate]
-
-    def by_match(self, candidate: Settings) -> tuple[bool, float]:
-        return True, self.match(candidate).match
-
-    def ridges(self) -> dict[str, dict[str, float]]:
-        """What was compared, by rising ridge, for the receipt."""
-        matches = {one.ridge: found.match for one, found in self._matches.items()}
-        scores = {"ridge": {str(ridge): matches[ridge] for ridge in sorted(matches)}}
-        if self._wanted is not None:
-            alike = {one.ridge: found for one, found in self._likenesses.items()}
-            told = {str(ridge): alike[ridge] for ridge in sorted(alike)}
-            scores[LIKENESS] = {EXAMPLES: self._wanted, **told}
-        return scores
+        settings, scores["subspace"] = _best(settings, "subspace", _ranks(problem), score)
+    return Tuned(settings, score(settings), scores)
 
 
 def _check(problem: Problem, method: str, auto: tuple[str, ...]) -> None:
@@ -175,41 +117,53 @@ def _ranks(problem: Problem) -> tuple[str, ...]:
     return tuple(r for r in RANKS if r == "none" or int(r.removeprefix("pca:")) < width)
 
 
-def _climbed(settings: Settings, merit: Merit) -> Settings:
-    """The best ridge, met by rising and falling from the default."""
+def _climbed(settings: Settings, score: Score) -> tuple[Settings, dict[str, float]]:
+    """The best ridge, and the scores met on the way to it by rising ridge."""
     steps = RIDGES[::2]
     start = steps.index(Settings.ridge)
     tried = {start - 1, start, start + 1}
     while True:
-        best = _best(settings, [steps[i] for i in sorted(tried)], merit)
+        best, found = _best(settings, "ridge", tuple(steps[i] for i in sorted(tried)), score)
         at = steps.index(best.ridge)
         beside = {max(at - 1, 0), min(at + 1, len(steps) - 1)} - tried
         if not beside:
             break
         tried |= beside
     at = RIDGES.index(best.ridge)
-    return _best(settings, RIDGES[max(at - 1, 0) : at + 2], merit)
+    best, near = _best(settings, "ridge", RIDGES[max(at - 1, 0) : at + 2], score)
+    return best, dict(sorted((found | near).items(), key=lambda pair: float(pair[0])))
 
 
-def _best(settings: Settings, ridges: Sequence[float], merit: Merit) -> Settings:
-    return max((replace(settings, ridge=ridge) for ridge in ridges), key=merit)
+def _best(
+    settings: Settings, name: str, values: tuple[Any, ...], score: Score
+) -> tuple[Settings, dict[str, float]]:
+    tried = [replace(settings, **{name: value}) for value in values]
+    found = {str(getattr(one, name)): score(one).match for one in tried}
+    return max(tried, key=lambda one: found[str(getattr(one, name))]), found
 
 
 def auto_sentence(scores: Mapping[str, Mapping[str, float]], chosen: Mapping[str, Any]) -> str:
-    """What auto chose, and the scores it compared, in one sentence."""
+    """What was chosen, and the scores that were compared, in one sentence."""
     parts = []
-    for name in (name for name in scores if name != LIKENESS):
-        compared = ", ".join(f"{value} has {match:.3f}" for value, match in scores[name].items())
+    for name, found in scores.items():
+        if name == ALIKE:
+            parts.append(_alike_words(found, chosen["ridge"]))
+            continue
+        compared = ", ".join(f"{value} has {match:.3f}" for value, match in found.items())
         parts.append(f"{name} {chosen[name]} has the best held-out match ({compared})")
-        if name == "ridge" and LIKENESS in scores:
-            parts[-1] += _alike_words(scores[LIKENESS])
-    return f"Auto: {'; '.join(parts)}. What was chosen by this match shows it a little too good."
+    said = f"Auto: {'; '.join(parts)}."
+    if scores.keys() <= {ALIKE}:
+        return said
+    return f"{said} What was chosen by this match shows it a little too good."
 
 
-def _alike_words(found: Mapping[str, float]) -> str:
-    wanted = found[EXAMPLES]
-    less = [f"{ridge} with {alike:.3f}" for ridge, alike in found.items() if alike < wanted]
-    if len(less) == len(found) - 1:
-        return f"; no choice is as alike as the examples are ({wanted:.3f})"
-    said = f" of those whose choice is as alike as the examples are (mean cosine {wanted:.3f}"
-    return said + (f"; not ridge {', '.join(less)})" if less else ")")
+def _alike_words(found: Mapping[str, float], ridge: float) -> str:
+    """Which ridge it was and what was compared, as part of a sentence."""
+    told = {name: value for name, value in found.items() if name != EXAMPLES}
+    compared = ", ".join(f"{name} has {value:.3f}" for name, value in told.items())
+    if told.get(str(ridge), 0.0) < found[EXAMPLES]:
+        said = f"ridge {ridge}, because no choice"
+    else:
+        said = f"ridge {ridge} is the least whose choice"
+    wanted = f"mean cosine {found[EXAMPLES]:.3f}"
+    return f"{said} is as alike as the validation examples ({wanted}; {compared})"
