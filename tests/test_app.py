@@ -25,6 +25,7 @@ from gtp_core.methods import METHODS, Settings, select
 from gtp_core.neighbors import prepare_neighbors
 from gtp_core.report import (
     answer,
+    as_alike,
     auto_sentence,
     choose,
     chosen_table,
@@ -658,6 +659,14 @@ def test_auto_and_subtasks_are_what_the_core_chooses(opened, core):
     said = "".join(caption.value for caption in app.caption).replace("\\", "")
     assert auto_sentence(found.scores, vars(found.settings)) in said
     assert any("Prepare the budget path" in button.label for button in app.button)
+
+
+def test_alike_is_what_the_core_chooses(opened, core):
+    app = opened("overview", auto="alike", exact="6")
+    found = as_alike(pose(core, "maths"), 6, method="gtp", settings=Settings())
+    assert metrics(app)["Held-out match"] == f"{found.held.match:.3f}"
+    said = "".join(caption.value for caption in app.caption).replace("\\", "")
+    assert auto_sentence(found.scores, vars(found.settings)) in said
 
 
 def test_a_list_is_compared_beside_gtp_and_top_k(opened, core):
