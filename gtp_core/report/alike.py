@@ -74,7 +74,7 @@ def as_alike(
     wanted = likeness_of_examples(problem)
     if wanted is None:
         raise MethodError(
-            "ridge=alike compares samples with validation examples, and a single one tells not "
+            "ridge=alike compares samples with validation examples, and a single one does not tell "
             "how alike they are. Give the ridge, or add examples."
         )
     if method not in RIDGED:
