@@ -124,10 +124,7 @@ def test_a_click_on_a_size_shows_only_groups_of_that_size(review):
 
     def click() -> None:
         box = point.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        visitor.page.mouse.move(x + 40, y)
-        visitor.page.mouse.move(x, y, steps=3)
-        visitor.page.mouse.click(x, y)
+        visitor.point_and_click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
     visitor.insist(click, lambda: shown.count() > 0)
     assert "size=3" in visitor.page.url

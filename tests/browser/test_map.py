@@ -195,13 +195,7 @@ def click_at(visitor: Visitor, key: str, x: float, y: float) -> None:
     visitor.settle()
     area = plot.locator(".nsewdrag, .treemaplayer").first
     box = area.bounding_box()
-    place = box["x"] + x * box["width"], box["y"] + y * box["height"]
-    for back in (6, 3, 0):  # a figure asks every 50 ms what lies under the pointer
-        visitor.page.mouse.move(place[0] + back, place[1])
-        visitor.page.wait_for_timeout(100)
-    visitor.page.mouse.down()
-    visitor.page.wait_for_timeout(60)
-    visitor.page.mouse.up()
+    visitor.point_and_click(box["x"] + x * box["width"], box["y"] + y * box["height"])
 
 
 def test_every_figure_of_coverage_filters_on_click(visit, mapped, known):
