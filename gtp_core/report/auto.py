@@ -12,7 +12,7 @@ from gtp_core.report.quality import HeldOut, held_out
 from gtp_core.store import Progress
 
 AUTO = "auto"
-ALIKE, EXAMPLES = "alike", "examples"  # of `alike.py`
+ALIKE, EXAMPLES = "alike", "examples"  # of `likeness.py`
 RIDGES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 """What `ridge=auto` chooses from: every second one as long as the match rises, beginning with the
 default of 1, then the two beside the best."""

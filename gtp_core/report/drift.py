@@ -34,6 +34,6 @@ def drift(catalog: Catalog, gtp: Selection, topk: Selection) -> list[str]:
     return [
         f"{theirs:.0%} of top-k's samples are from {told}, {pool:.0%} of the pool; of GTP's "
         f"{ours:.0%}. Is that the task's own kind? Then top-k's samples trained the better model "
-        "in our trial, and ridge alike made GTP level with it; where it was not, top-k's did "
-        "harm. Verify tries both on your model."
+        "in our trial, and ridge alike made GTP level with it up to 5 % of the pool; where it was "
+        "not, top-k's did harm. Verify tries both on your model."
     ]
