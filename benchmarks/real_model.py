@@ -19,6 +19,7 @@ from gtp_core.collect.encode import PROMPT_END
 from gtp_core.collect.repeatable import repeatable
 from gtp_core.demo.model import (
     ModelSettings,
+    descend,
     half_precision,
     new_model,
     optimizers,
@@ -94,11 +95,5 @@ def _step(
         logits = model(input_ids=ids, use_cache=False).logits
     found, wanted = logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten()
     loss = torch.nn.functional.cross_entropy(found, wanted)
-    model.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for optimizer in both:
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
+    descend(model, both, loss, rate)
     return loss.item()

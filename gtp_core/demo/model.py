@@ -238,6 +238,17 @@ def _step(
     padded = pad(batch, pad_id=pad_id)
     labels = padded.pop("labels")
     loss = mean_losses(model(**padded, use_cache=False).logits, labels).mean()
+    descend(model, optimizers, loss, rate)
+    return loss.item()
+
+
+def descend(
+    model: LlamaForCausalLM,
+    optimizers: Sequence[torch.optim.Optimizer],
+    loss: torch.Tensor,
+    rate: float,
+) -> None:
+    """One step down the gradient of a loss, clipped to length 1."""
     model.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -245,7 +256,6 @@ def _step(
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-    return loss.item()
 
 
 def scheduled(done: float, rise: float = 0.03) -> float:
