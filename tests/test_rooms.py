@@ -1,6 +1,8 @@
 """The walls of the house: who may import whom, and where each heavy library lives."""
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -101,6 +103,18 @@ def test_no_part_of_a_page_has_the_name_of_a_page():
 def test_no_file_is_called_utils():
     folders = ("gtp_core", "pages", "tests", "benchmarks")
     assert not [p for folder in folders for p in (HOUSE / folder).rglob("util*.py")]
+
+
+@pytest.mark.parametrize(
+    "room", sorted(p.parent.name for p in (HOUSE / "gtp_core").glob("*/__init__.py"))
+)
+def test_no_file_takes_the_name_of_what_its_room_exports(room):
+    """Importing `report.x` binds `x` in `report`, also where another file's function was bound."""
+    package = importlib.import_module(f"gtp_core.{room}")
+    for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+        importlib.import_module(f"gtp_core.{room}.{path.stem}")
+    taken = [n for n in getattr(package, "__all__", ()) if inspect.ismodule(getattr(package, n))]
+    assert not taken, f"rename the files of {taken} in {room}: they hide names the room exports"
 
 
 def test_importing_the_package_loads_nothing_heavy():

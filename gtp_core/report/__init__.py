@@ -1,5 +1,6 @@
 """Numbers about selections and stores: held-out match, reliability, verdicts, comparisons."""
 
+from gtp_core.report.alike_ridge import as_alike
 from gtp_core.report.auto import ALIKE, AUTO, Tuned, auto_sentence, tuned
 from gtp_core.report.between import between
 from gtp_core.report.browse import (
@@ -66,7 +67,6 @@ from gtp_core.report.health import (
     task_facts,
     task_reliability,
 )
-from gtp_core.report.likeness import as_alike
 from gtp_core.report.path import (
     budget_path,
     enough,
