@@ -12,8 +12,8 @@ from gtp_core.cli import main
 from gtp_core.errors import MethodError
 from gtp_core.methods import Settings, select
 from gtp_core.report import ALIKE, AUTO, as_alike, auto_sentence, held_out, save, tuned
-from gtp_core.report.auto import EXAMPLES, RIDGES
 from gtp_core.report.alike_ridge import likeness, likeness_of_examples
+from gtp_core.report.auto import EXAMPLES, RIDGES
 
 
 def problem_with_halves(noise: float, seed: int = 0) -> Problem:

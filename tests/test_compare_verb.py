@@ -105,7 +105,7 @@ def test_a_list_first_leaves_the_others_their_held_out_match(document, folder, r
 
 def test_the_spread_is_measured_on_demand(document, folder, runs, monkeypatch):
     workspace, ids = runs
-    monkeypatch.setattr("gtp_core.report.contrast._CHEAP", 0)
+    monkeypatch.setattr("gtp_core.report.contrast.contestants._CHEAP", 0)
     catalog = open_catalog(folder, workspace=workspace)
     problem = pose(catalog, "maths")
     asked, not_asked = (from_run(catalog, problem, ids[0], refit=r) for r in (True, None))

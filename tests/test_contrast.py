@@ -38,9 +38,9 @@ from gtp_core.report import (
     split_matches,
     with_spread,
 )
-from gtp_core.report.contrast_geometry import least_left, sums
-from gtp_core.report.contrast_tables import preference
-from gtp_core.report.contrast_words import leaning, matched, needed, repeated, shared
+from gtp_core.report.contrast.geometry import least_left, sums
+from gtp_core.report.contrast.tables import preference
+from gtp_core.report.contrast.words import leaning, matched, needed, repeated, shared
 
 METHODS = ("gtp", "top-k", "random", "omp")
 BUDGET = 9
@@ -89,7 +89,7 @@ def test_likeness_is_the_largest_cosine_of_each_to_another(problem, four):
 def test_likeness_over_blocks_is_the_same(monkeypatch, problem):
     support = np.array([5, 45, 46, 12, 50, 1, 2, 3, 4, 8, 9])
     whole = likeness(problem, support)
-    monkeypatch.setattr("gtp_core.report.contrast_geometry._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("gtp_core.report.contrast.geometry._ROWS_AT_ONCE", 3)
     assert likeness(problem, support).cosines == pytest.approx(whole.cosines, abs=1e-9)
     assert whole.n_alike == 5, "5, 45, 46 are copies, and 12 and 50"
 
@@ -109,7 +109,7 @@ def test_likeness_of_fewer_than_two_is_unknown_and_a_zero_atom_is_like_nobody():
 
 
 def test_sums_and_falling_residuals_one_prefix_at_a_time(monkeypatch, problem, four):
-    monkeypatch.setattr("gtp_core.report.contrast_geometry._ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("gtp_core.report.contrast.geometry._ROWS_AT_ONCE", 4)
     for one in four:
         rows = rows_of(problem, one.support)
         found = sums(problem, one.support, one.selection.weights)

@@ -47,7 +47,6 @@ from gtp_core.report import (
     timeline_sentence,
     verdict_table,
     where_it_points,
-    why_examples,
     word_diff,
 )
 
@@ -463,7 +462,7 @@ def test_examples_that_nothing_serves_are_found(catalog, judged, atoms, monkeypa
         assert nobody == (slow < 0.1)
     assert "alien" in found.filter("nobody")["example_id"].to_list()
     assert "data to collect" in served_sentence(found)
-    monkeypatch.setattr(why_examples, "MOST_WORK", 1)
+    monkeypatch.setattr("gtp_core.report.why.examples.MOST_WORK", 1)
     assert "too long" in served_sentence(served(judged, examples))
 
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -111,8 +112,8 @@ def test_no_file_is_called_utils():
 def test_no_file_takes_the_name_of_what_its_room_exports(room):
     """Importing `report.x` binds `x` in `report`, also where another file's function was bound."""
     package = importlib.import_module(f"gtp_core.{room}")
-    for path in sorted(Path(str(package.__file__)).parent.glob("*.py")):
-        importlib.import_module(f"gtp_core.{room}.{path.stem}")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"gtp_core.{room}.{module.name}")
     taken = [n for n in getattr(package, "__all__", ()) if inspect.ismodule(getattr(package, n))]
     assert not taken, f"rename the files of {taken} in {room}: they hide names the room exports"
 

@@ -21,7 +21,7 @@ from gtp_core.report.compare import (
     source_mix,
     text_duplicates,
 )
-from gtp_core.report.contrast import (
+from gtp_core.report.contrast.contestants import (
     MOST_COMPARED,
     Contestant,
     cheap_to_refit,
@@ -31,9 +31,9 @@ from gtp_core.report.contrast import (
     split_matches,
     with_spread,
 )
-from gtp_core.report.contrast_geometry import Likeness, likeness
-from gtp_core.report.contrast_reasons import only
-from gtp_core.report.contrast_tables import (
+from gtp_core.report.contrast.geometry import Likeness, likeness
+from gtp_core.report.contrast.reasons import only
+from gtp_core.report.contrast.tables import (
     Gains,
     Ranks,
     by_checkpoint,
@@ -44,17 +44,9 @@ from gtp_core.report.contrast_tables import (
     ranks,
     scores,
 )
-from gtp_core.report.contrast_words import contrasted, doubt, five_sentences, repeated
+from gtp_core.report.contrast.words import contrasted, doubt, five_sentences, repeated
 from gtp_core.report.differing import alike, word_diff
 from gtp_core.report.drift import drift
-from gtp_core.report.forcing import (
-    Forced,
-    Solved,
-    forced,
-    forced_sentence,
-    solved_again,
-    solved_table,
-)
 from gtp_core.report.given import GIVEN, beside, given, ids_of, read_ids
 from gtp_core.report.glossary import METRICS, glossary
 from gtp_core.report.health import (
@@ -97,10 +89,18 @@ from gtp_core.report.runs import (
 )
 from gtp_core.report.similar import NEAREST, TextIndex, nearest_gradients, text_index
 from gtp_core.report.verdicts import VERDICTS, verdict_table
-from gtp_core.report.why import Case, Judged, beside_in, case, judge, nearest_ids
-from gtp_core.report.why_examples import Examples, examples_of, pulled, served, served_sentence
-from gtp_core.report.why_path import moved, step_around, timeline, timeline_sentence
-from gtp_core.report.why_tables import (
+from gtp_core.report.why.along import moved, step_around, timeline, timeline_sentence
+from gtp_core.report.why.examples import Examples, examples_of, pulled, served, served_sentence
+from gtp_core.report.why.forcing import (
+    Forced,
+    Solved,
+    forced,
+    forced_sentence,
+    solved_again,
+    solved_table,
+)
+from gtp_core.report.why.judged import Case, Judged, beside_in, case, judge, nearest_ids
+from gtp_core.report.why.tables import (
     by_subtask,
     contribution,
     covering,
@@ -108,7 +108,7 @@ from gtp_core.report.why_tables import (
     neighbours,
     where_it_points,
 )
-from gtp_core.report.why_words import NO_SINGLE_REASON, because, doubtful, needed_examples, standing
+from gtp_core.report.why.words import NO_SINGLE_REASON, because, doubtful, needed_examples, standing
 from gtp_core.report.words import (
     answer,
     chosen_table,

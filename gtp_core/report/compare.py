@@ -9,7 +9,7 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.pursuit import Selection
-from gtp_core.report.contrast_geometry import likeness
+from gtp_core.report.contrast.geometry import likeness
 from gtp_core.report.quality import cosine
 
 _LETTERS = "abcd"

@@ -12,7 +12,7 @@ from gtp_core.catalog import Catalog
 from gtp_core.errors import RunError
 from gtp_core.methods import METHODS, Settings, select
 from gtp_core.pursuit import Round, Selection, Stop
-from gtp_core.report.contrast_geometry import Likeness, Sums, least_left, likeness, sums
+from gtp_core.report.contrast.geometry import Likeness, Sums, least_left, likeness, sums
 from gtp_core.report.given import GIVEN
 from gtp_core.report.quality import HeldOut, combination, cosine
 from gtp_core.report.verdicts import verdict_table

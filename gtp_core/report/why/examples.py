@@ -10,7 +10,7 @@ from gtp_core.atoms.aims import read_aim
 from gtp_core.atoms.block import remove
 from gtp_core.catalog import Catalog
 from gtp_core.report.fitted import combined
-from gtp_core.report.why import Case, Judged
+from gtp_core.report.why.judged import Case, Judged
 from gtp_core.trajectories import open_task, valid_rows
 
 MOST_WORK = 2e11  # multiplications; beyond, the pool is not searched for whom an example needs

@@ -9,8 +9,8 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.report.compare import source_mix
-from gtp_core.report.contrast import Contestant
-from gtp_core.report.contrast_tables import exclusive, overlaps, scores
+from gtp_core.report.contrast.contestants import Contestant
+from gtp_core.report.contrast.tables import exclusive, overlaps, scores
 from gtp_core.report.quality import LOW_RELIABILITY, Reliability
 
 _FEW = 5  # samples of a source below which its share is chance

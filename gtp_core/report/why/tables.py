@@ -7,7 +7,7 @@ import polars as pl
 
 from gtp_core.catalog import Catalog
 from gtp_core.report.fitted import combined
-from gtp_core.report.why import Case, Judged
+from gtp_core.report.why.judged import Case, Judged
 
 NEAREST = 8
 

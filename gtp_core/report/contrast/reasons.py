@@ -8,7 +8,7 @@ import polars as pl
 
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
-from gtp_core.report.contrast import Contestant
+from gtp_core.report.contrast.contestants import Contestant
 from gtp_core.report.given import GIVEN
 from gtp_core.report.runs import topk_ranks
 from gtp_core.report.verdicts import VERDICTS, chance_of

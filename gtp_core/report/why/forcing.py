@@ -14,7 +14,7 @@ from gtp_core.report.auto import RIDGED
 from gtp_core.report.fitted import Fitted, fit
 from gtp_core.report.joins import joining, leaving
 from gtp_core.report.quality import HeldOut, choose
-from gtp_core.report.why import Judged
+from gtp_core.report.why.judged import Judged
 
 _LOWER = (
     " That is lower than now: a pursuit looks at the residual together with the size of the "

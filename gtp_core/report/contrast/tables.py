@@ -10,7 +10,7 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.report.compare import overlap
-from gtp_core.report.contrast import Contestant
+from gtp_core.report.contrast.contestants import Contestant
 from gtp_core.report.quality import cosine
 from gtp_core.report.runs import topk_ranks
 

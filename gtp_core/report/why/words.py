@@ -5,7 +5,7 @@ from math import ceil
 from gtp_core.report.fitted import Fitted
 from gtp_core.report.quality import LOW_RELIABILITY, HeldOut, Reliability
 from gtp_core.report.verdicts import HALF
-from gtp_core.report.why import Case, Judged
+from gtp_core.report.why.judged import Case, Judged
 
 NO_SINGLE_REASON = "no single reason"
 _NOTHING = 5e-6  # of the target: a change that no digit shown would tell
