@@ -151,10 +151,10 @@ def auto_sentence(scores: Mapping[str, Mapping[str, float]], chosen: Mapping[str
             continue
         compared = ", ".join(f"{value} has {match:.3f}" for value, match in found.items())
         parts.append(f"{name} {chosen[name]} has the best held-out match ({compared})")
-    said = f"Auto: {'; '.join(parts)}."
     if scores.keys() <= {ALIKE}:
-        return said
-    return f"{said} What was chosen by this match shows it a little too good."
+        return f"Alike: {'; '.join(parts)}."
+    told = "; ".join(parts)
+    return f"Auto: {told}. What was chosen by this match shows it a little too good."
 
 
 def _alike_words(found: Mapping[str, float], ridge: float) -> str:
