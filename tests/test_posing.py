@@ -17,7 +17,7 @@ from gtp_core.atoms.aims import read_aim, spell_aim
 from gtp_core.catalog import open_catalog
 from gtp_core.errors import TaskError
 from gtp_core.methods import METHODS, Settings, select
-from gtp_core.report import held_out, run_document, verdict_table
+from gtp_core.report import held_out, path_key, run_document, verdict_table
 from gtp_core.report.identity import telling
 
 EVERYONE = np.arange(60)
@@ -457,6 +457,23 @@ def test_caps_per_cluster_hold_for_every_basis(catalog, monkeypatch):
     problem = pose(catalog, "maths", caps={"cluster": 1})
     assert [np.flatnonzero(cap.groups >= 0).tolist() for cap in problem.caps] == [[2, 3], [1, 2, 8]]
     assert problem.first(np.array([1, 2, 3, 8, 0]), 9).tolist() == [1, 3, 8, 0]
+
+
+def test_a_filter_or_clusters_that_mean_others_now_are_another_problem(own_catalog, monkeypatch):
+    """The words stay, and the tables they read change: a prepared path would be of the past."""
+    where, settings = "sample_id IN (SELECT sample_id FROM tags WHERE tag = 'good')", Settings()
+
+    def keys() -> list[str]:
+        told = ({"where": where}, {"where": "row < 40"}, {"caps": {"source": 9}})
+        return [path_key(own_catalog, pose(own_catalog, "maths", **t), settings) for t in told]
+
+    ids = own_catalog.sample_ids().to_list()
+    own_catalog.edit("tag", who="me", sample_ids=ids[:30], value="good")
+    before = keys()
+    assert keys() == before
+    own_catalog.edit("tag", who="me", sample_ids=ids[30:35], value="good")
+    after = keys()
+    assert [a != b for a, b in zip(before, after, strict=True)] == [True, False, False]
 
 
 # --- settings and identity -------------------------------------------------------------------

@@ -223,8 +223,18 @@ def test_a_selection_read_from_the_path_is_the_one_that_is_solved(problem):
         for name, value in vars(solved).items():
             kept = getattr(found, name)
             assert np.array_equal(kept, value) if isinstance(value, np.ndarray) else kept == value
-    for other in ("9", "5%", "100tok", "-8", "²"):
+    for other in ("9", "7%", "100tok", "-8", "²"):
         assert from_path(table, problem, other, "gtp", Settings()) is None
+
+
+def test_percent_of_the_pool_find_the_prepared_budget_they_mean(problem):
+    table = budget_path(problem, [6], Settings())
+    share = f"{100 * 6 / len(problem.tokens)}%"
+    found, held = from_path(table, problem, share, "gtp", Settings())
+    solved = select(problem, share)
+    assert np.array_equal(found.support, solved.support)
+    assert found.settings == solved.settings
+    assert held == held_out(problem, share, method="gtp", settings=Settings())
 
 
 def test_between_two_prepared_budgets_there_is_an_estimate_that_says_so(catalog, problem):
@@ -829,6 +839,13 @@ def test_a_good_selection_has_no_warning(match):
         ({"n_filled": 2}, "1 samples already explain"),
         ({"budget": 9}, "3 of 9 samples are enough"),
         ({"budget": 3}, "The whole budget of 3 samples is used."),
+        (
+            {"budget": 9, "stop": Stop.CANCELLED},
+            "3 of 9 samples were chosen when it was cancelled.",
+        ),
+        ({"budget": 9, "stop": Stop.ROUNDS}, "3 of 9 samples were chosen when the rounds"),
+        ({"budget": 9, "stop": Stop.RANKED}, "3 of 9 samples: no others may be chosen"),
+        ({"budget": 9, "support": np.arange(0), "weights": np.zeros(0)}, "None of 9 samples"),
     ],
 )
 def test_what_became_of_the_budget_is_said(what, sentence):

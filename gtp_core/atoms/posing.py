@@ -1,5 +1,6 @@
 """Pose a store's pool against a task: which atoms, which target, in which geometry."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from gtp_core.atoms.aims import (
 )
 from gtp_core.atoms.capping import pool_caps
 from gtp_core.atoms.matrix import StoredAtoms
-from gtp_core.atoms.problem import Problem
+from gtp_core.atoms.problem import Cap, Problem
 from gtp_core.atoms.subspace import Subspaces
 from gtp_core.catalog import Catalog
 from gtp_core.errors import TaskError
@@ -32,6 +33,7 @@ DEFAULTS: Mapping[str, Any] = {
     "checkpoints": {},
     "caps": {},
     "gradients": "unit",
+    "pool_digest": "",
 }
 """Settings of a problem that came after the first prepared paths, when nothing is said of them."""
 
@@ -65,7 +67,8 @@ def pose(
         subtask_weights: by `task/subtask`, or by the subtask's name alone where that is unique;
             1 where nothing is said, 0 leaves a subtask out. Top-k ranks by the largest of the
             influences times these weights.
-        where: SQL condition on the table `samples`; only rows that meet it may be chosen.
+        where: SQL condition on the table `samples`; beside the pins, only rows that meet it may be
+            chosen.
         pins: sample ids that must be chosen.
         bans: sample ids that must not be.
         caps: the most samples to choose of one `source`, one `cluster`, or of exact copies of
@@ -91,6 +94,7 @@ def pose(
     table = catalog.query("SELECT n_tokens, source FROM samples ORDER BY row")
     sources = table["source"].rank("dense").to_numpy().astype(np.int64)
     target, subtasks, columns = _target(goals, shares, direction)
+    limits = pool_caps(catalog, caps, sources, pinned)
     atoms = StoredAtoms(trajectories, candidates, direction)
     splits = join_halves(goals, shares, direction)
     return Problem(
@@ -100,7 +104,7 @@ def pose(
         subtasks=subtasks,
         columns=columns,
         pinned=pinned,
-        caps=pool_caps(catalog, caps, sources, pinned),
+        caps=limits,
         splits=splits,
         tokens=table["n_tokens"].to_numpy(),
         sources=sources,
@@ -126,6 +130,7 @@ def pose(
             "pins": sorted(set(pins)),
             "bans": sorted(set(bans)),
             "caps": dict(sorted(caps.items())),
+            "pool_digest": _digest(candidates, limits) if where or "cluster" in caps else "",
             "n_splits": n_splits,
             "split_seed": seed,
         },
@@ -207,6 +212,12 @@ def _loaded_influence(catalog: Catalog, goals: Sequence[Goal], weighed: bool) ->
     if weighed or len(goals) > 1 or goals[0].name == POOL:
         return None
     return np.nan_to_num(catalog.influence(goals[0].name), nan=0.0)
+
+
+def _digest(candidates: np.ndarray, caps: Sequence[Cap]) -> str:
+    """Of who may be chosen and of all groups: a filter and clusters read tables that may change."""
+    told = [candidates.tobytes(), *(cap.groups.tobytes() for cap in caps)]
+    return hashlib.sha256(b"".join(told)).hexdigest()[:16]
 
 
 def _candidates(

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from gtp_core.atoms import Problem
-from gtp_core.errors import BudgetError
-from gtp_core.methods import Settings, parse_budget, samples_of, used_settings
+from gtp_core.methods import Settings, used_settings
 from gtp_core.pursuit import Round, Selection, Stop
+from gtp_core.report.path import samples_asked
 from gtp_core.report.quality import HeldOut
 
 
@@ -31,11 +31,8 @@ def between(
         method: gtp or top-k.
         settings: that the path was prepared with.
     """
-    try:
-        if parse_budget(budget)[1] == "tok":
-            return None
-        count = samples_of(budget, len(problem.tokens), int(problem.atoms.candidates.sum()))
-    except BudgetError:  # whoever solves it says what is wrong
+    count = samples_asked(problem, budget)
+    if count is None:
         return None
     rows = path.filter((pl.col("method") == method) & (pl.col("seed") == 0)).sort("budget")
     below, above = rows.filter(pl.col("budget") < count), rows.filter(pl.col("budget") > count)

@@ -12,7 +12,8 @@ import polars as pl
 
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
-from gtp_core.methods import Settings, used_settings
+from gtp_core.errors import BudgetError
+from gtp_core.methods import Settings, parse_budget, samples_of, used_settings
 from gtp_core.pursuit import Round, Selection, Stop
 from gtp_core.report.identity import telling
 from gtp_core.report.quality import HeldOut, choose
@@ -127,10 +128,10 @@ def from_path(
 
     The same bytes as solving again: the path was made by the same call.
     """
-    if not budget.isdecimal():
+    if (count := samples_asked(problem, budget)) is None:
         return None
     rows = path.filter(
-        (pl.col("method") == method) & (pl.col("seed") == 0) & (pl.col("budget") == int(budget))
+        (pl.col("method") == method) & (pl.col("seed") == 0) & (pl.col("budget") == count)
     )
     if rows.is_empty():
         return None
@@ -151,6 +152,17 @@ def from_path(
     if row["match"] is None:
         return selection, None
     return selection, HeldOut(row["match"], row["ceiling"], row["splits"])
+
+
+def samples_asked(problem: Problem, budget: str) -> int | None:
+    """The samples that a budget in samples or percent means; None for tokens, or for no budget."""
+    try:
+        if parse_budget(budget)[1] == "tok":
+            return None
+        count = samples_of(budget, len(problem.tokens), int(problem.atoms.candidates.sum()))
+    except BudgetError:  # whoever solves it says what is wrong
+        return None
+    return min(count, problem.most) if budget.strip().endswith("%") else count
 
 
 def saved_path(catalog: Catalog, problem: Problem, settings: Settings) -> pl.DataFrame | None:

@@ -7,7 +7,7 @@ import polars as pl
 
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
-from gtp_core.pursuit import Selection
+from gtp_core.pursuit import Selection, Stop
 from gtp_core.report.compare import redundancy, source_mix, text_duplicates
 from gtp_core.report.quality import LOW_RELIABILITY, HeldOut, Reliability
 from gtp_core.report.runs import selection_table
@@ -129,6 +129,18 @@ def warnings(
     return found
 
 
+_ENOUGH = (
+    "{:,} of {:,} samples are enough; no other lowers the residual, so the rest of the budget is "
+    "not used."
+)
+_NOBODY = "None of {1:,} samples: nobody in this pool lowers the residual."
+_WHY_FEWER = {
+    Stop.CANCELLED: "{:,} of {:,} samples were chosen when it was cancelled.",
+    Stop.ROUNDS: "{:,} of {:,} samples were chosen when the rounds were used up.",
+    Stop.RANKED: "{:,} of {:,} samples: no others may be chosen beside them.",
+}
+
+
 def fill_sentence(selection: Selection) -> str:
     """What became of a budget that was larger than needed."""
     n_chosen = len(selection.support)
@@ -145,10 +157,8 @@ def fill_sentence(selection: Selection) -> str:
             f"{selection.n_filled:,} are filled by influence, with weight 0."
         )
     if n_chosen < selection.budget and selection.rounds:
-        return (
-            f"{n_chosen:,} of {selection.budget:,} samples are enough; no other lowers the "
-            "residual, so the rest of the budget is not used."
-        )
+        why = _WHY_FEWER.get(selection.stop, _ENOUGH if n_chosen else _NOBODY)
+        return why.format(n_chosen, selection.budget)
     return f"The whole budget of {selection.budget:,} samples is used."
 
 
