@@ -6,7 +6,7 @@ import pytest
 
 from gtp_core.atoms import StoredAtoms, cancellable, pose, sharing, together
 from gtp_core.errors import CancelledError
-from gtp_core.methods import Settings, select
+from gtp_core.methods import Settings, hierarchical, select
 from gtp_core.pursuit import Stop
 from gtp_core.report import choose, held_out
 from gtp_core.trajectories import Trajectories
@@ -36,10 +36,14 @@ def bytes_of(selection):
     return selection.support.tobytes(), selection.weights.tobytes(), selection.rounds
 
 
-@pytest.mark.parametrize("method", ["gtp", "top-k", "grad-match"])
+@pytest.mark.parametrize("method", ["gtp", "top-k", "grad-match", "gtp-hierarchical"])
 @pytest.mark.parametrize("direction", ["removed", "kept"])
-def test_side_by_side_gives_the_bytes_of_one_after_the_other(catalog, shared, method, direction):
-    problem = pose(catalog, "maths", common_direction=direction)
+@pytest.mark.parametrize("gradients", ["unit", "raw"])
+def test_side_by_side_gives_the_bytes_of_one_after_the_other(
+    catalog, shared, monkeypatch, method, direction, gradients
+):
+    monkeypatch.setattr(hierarchical, "PART", 20)
+    problem = pose(catalog, "maths", common_direction=direction, gradients=gradients)
     everyone = [problem, *(part for part, _ in problem.parts)]
 
     def solve(_, some):
@@ -65,6 +69,26 @@ def test_the_held_out_match_needs_no_pass_of_its_own(catalog, shared, passes):
     assert max(passes) == len(alone)
     assert bytes_of(selection) == bytes_of(select(problem, 12))
     assert held == held_out(problem, 12, method="gtp", settings=Settings())
+
+
+def test_a_shared_pass_reads_the_rows_asked_for_and_no_others(catalog, shared, monkeypatch):
+    problem = pose(catalog, "maths", gradients="raw")
+    read: list[int] = []
+    whole = Trajectories.products
+    monkeypatch.setattr(
+        Trajectories, "products", lambda self, v: read.append(self.n_samples) or whole(self, v)
+    )
+
+    def ask(position, some):
+        view = sharing.consecutive(some.atoms.trajectories, 20, 50)
+        inner = sharing.consecutive(view, 3 * position, 10 + position)
+        return inner.products(some.target[None])
+
+    found = together([problem] * 4, ask)
+    assert read == [30 - 17]
+    wanted = whole(problem.atoms.trajectories, problem.target[None])
+    for position, products in enumerate(found):
+        assert products.tobytes() == wanted[20 + 3 * position : 30 + position].tobytes()
 
 
 def test_who_fails_keeps_nobody_waiting(catalog, shared):

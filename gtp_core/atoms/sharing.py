@@ -106,15 +106,38 @@ def _attending(problem: Problem, meeting: "_Meeting") -> Problem:
     )
 
 
+def consecutive(trajectories: Trajectories, begin: int, end: int) -> Trajectories:
+    """A view of consecutive rows, counted from `begin`; a shared pass over them stays shared."""
+    starts = np.cumsum([0] + [len(rows) for rows in trajectories.parts[0]])
+    cuts = [(max(begin - s, 0), max(end - s, 0)) for s in starts[:-1].tolist()]
+
+    def cut(arrays: tuple[tuple[np.ndarray, ...], ...]) -> tuple[tuple[np.ndarray, ...], ...]:
+        return tuple(
+            tuple(rows[a:b] for rows, (a, b) in zip(parts, cuts, strict=True)) for parts in arrays
+        )
+
+    lengths = None if trajectories.lengths is None else cut(trajectories.lengths)
+    view = replace(trajectories, parts=cut(trajectories.parts), lengths=lengths)
+    if isinstance(view, _Attended):
+        return replace(view, begin=view.begin + begin)
+    return view
+
+
 @dataclass(frozen=True)
 class _Attended(Trajectories):
-    """Trajectories whose passes are shared."""
+    """Trajectories whose passes are shared.
+
+    Attributes:
+        meeting: where passes are asked for.
+        begin: which of the meeting's rows is the first of these.
+    """
 
     meeting: "_Meeting | None" = None
+    begin: int = 0
 
     def products(self, vectors: np.ndarray) -> np.ndarray:
         assert self.meeting is not None
-        return self.meeting.products(vectors)
+        return self.meeting.products(vectors, self.begin, self.begin + self.n_samples)
 
 
 class _Meeting:
@@ -126,9 +149,9 @@ class _Meeting:
         self._all_here = Condition()
         self._asked: list[_Question] = []
 
-    def products(self, vectors: np.ndarray) -> np.ndarray:
-        """<atom_i, vector_r>, (n_samples, n_vectors), once everybody has asked or left."""
-        question = _Question(np.asarray(vectors))
+    def products(self, vectors: np.ndarray, begin: int, end: int) -> np.ndarray:
+        """<atom_i, vector_r> of rows begin to end, once everybody has asked or left."""
+        question = _Question(np.asarray(vectors), begin, end)
         with self._all_here:
             self._asked.append(question)
             self._answer()
@@ -145,15 +168,17 @@ class _Meeting:
             self._answer()
 
     def _answer(self) -> None:
-        """One pass for all, if nobody is still to come. The lock is held: all others wait."""
+        """One pass over all rows asked for, if nobody is still to come. The lock is held."""
         if not self._asked or len(self._asked) < self._members:
             return
         asked, self._asked = self._asked, []
         try:
-            found = self.trajectories.products(np.vstack([q.vectors for q in asked]))
+            begin, end = min(q.begin for q in asked), max(q.end for q in asked)
+            rows = consecutive(self.trajectories, begin, end)
+            found = rows.products(np.vstack([q.vectors for q in asked]))
             ends = np.cumsum([len(q.vectors) for q in asked])[:-1]
-            for question, piece in zip(asked, np.split(found, ends, axis=1), strict=True):
-                question.answer = np.ascontiguousarray(piece)
+            for q, piece in zip(asked, np.split(found, ends, axis=1), strict=True):
+                q.answer = np.ascontiguousarray(piece[q.begin - begin : q.end - begin])
         except BaseException as error:
             for question in asked:
                 question.error = error
@@ -165,6 +190,8 @@ class _Meeting:
 @dataclass
 class _Question:
     vectors: np.ndarray
+    begin: int
+    end: int
     answer: np.ndarray | None = None
     error: BaseException | None = None
     done: bool = False

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gtp_core.atoms import ArrayAtoms, Atoms, Block, Problem, StoredAtoms, strongest
+from gtp_core.atoms.sharing import consecutive
 from gtp_core.methods.pursuits import gtp
 from gtp_core.methods.register import OnRound, Settings, finish, method
 from gtp_core.methods.steps import top_up
@@ -125,17 +126,6 @@ def _between(atoms: Atoms, begin: int, end: int) -> Atoms:
     if isinstance(atoms, ArrayAtoms):
         return replace(atoms, matrix=atoms.matrix[begin:end], candidates=candidates)
     if isinstance(atoms, StoredAtoms):
-        whole = atoms.trajectories
-        starts = np.cumsum([0] + [len(rows) for rows in whole.parts[0]])
-        cuts = [(max(begin - s, 0), max(end - s, 0)) for s in starts[:-1].tolist()]
-
-        def cut(arrays: tuple[tuple[np.ndarray, ...], ...]) -> tuple[tuple[np.ndarray, ...], ...]:
-            return tuple(
-                tuple(rows[a:b] for rows, (a, b) in zip(parts, cuts, strict=True))
-                for parts in arrays
-            )
-
-        lengths = None if whole.lengths is None else cut(whole.lengths)
-        view = replace(whole, parts=cut(whole.parts), lengths=lengths)
+        view = consecutive(atoms.trajectories, begin, end)
         return replace(atoms, trajectories=view, candidates=candidates)
     raise TypeError(f"no view of consecutive rows of {type(atoms).__name__}")
