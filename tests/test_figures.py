@@ -235,6 +235,18 @@ def test_the_title_of_the_residual_is_the_finding(gtp, topk, title):
     assert title_of(residual_figure(made_path(gtp, topk), "light", budget=10)).endswith(title)
 
 
+def test_over_many_decades_counts_take_the_place_of_percent_and_labels_do_not_meet():
+    path = made_path([0.4, 0.3, 0.2], [0.9, 0.6, 0.5])
+    few = residual_figure(path, "light", budget=10)
+    budgets = pl.col("budget")
+    last = pl.when(budgets == budgets.max()).then(13_534).otherwise(budgets)
+    wide = path.with_columns(last.alias("budget"))
+    many = residual_figure(wide, "light", budget=10)
+    first = path["budget"].min()
+    assert title_of(many).endswith(f"with {first} samples instead of 13,534")
+    assert [p.figure.layout.xaxis.dtick for p in (few, many)] == [None, 1]
+
+
 def test_the_title_of_the_held_out_match_is_the_finding():
     path = made_path([0.5] * 3, [0.6] * 3, match=[0.2, 0.4, 0.3])
     assert "More than 20 samples" in title_of(held_out_figure(path, "light", budget=20, stop=20))

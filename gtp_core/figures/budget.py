@@ -14,6 +14,8 @@ from gtp_core.figures.theme import (
     word,
 )
 
+_NEARLY_ALL = 0.99  # of the samples: beyond, a percentage would be rounded to all
+_MANY_DECADES = 1000  # from the first budget to the last
 _RESIDUALS = {
     "residual_weighted": "with GTP's weights",
     "residual_as_trained": "as trained, every sample counting the same",
@@ -46,7 +48,7 @@ def residual_figure(
     _mark(figure, theme, budget)
     title = _residual_title(path, column)
     lay_out(figure, theme, title=title, x="budget (samples, log scale)", y="relative residual")
-    figure.update_xaxes(type="log", tickformat=",")
+    _budget_axis(figure, path)
     figure.update_yaxes(rangemode="tozero", tickformat=".2f")
     table = _wide(path, column)
     alt = f"Relative residual, {_RESIDUALS[column]}, against budget. {title}{_at(table, budget)}."
@@ -68,7 +70,7 @@ def held_out_figure(path: pl.DataFrame, theme: Theme, *, budget: int, stop: int 
     lay_out(
         figure, theme, title=title, x="budget (samples, log scale)", y="held-out match (cosine)"
     )
-    figure.update_xaxes(type="log", tickformat=",")
+    _budget_axis(figure, path)
     figure.update_yaxes(tickformat=".2f")
     table = _wide(path, "match")
     level = f"; ceiling {ceiling:.3f}" if ceiling is not None else ""
@@ -233,7 +235,18 @@ def _residual_title(path: pl.DataFrame, column: str) -> str:
         than = "as many samples as" if first["budget"] == best["budget"] else "more samples than"
         return f"GTP needs {than} top-k for residual {best[column]:.2f}"
     share = 1 - first["budget"] / best["budget"]
-    return f"GTP reaches top-k's best residual ({best[column]:.2f}) with {share:.0%} fewer samples"
+    few = f"{share:.0%} fewer samples"
+    if share > _NEARLY_ALL:
+        few = f"{first['budget']:,} samples instead of {best['budget']:,}"
+    return f"GTP reaches top-k's best residual ({best[column]:.2f}) with {few}"
+
+
+def _budget_axis(figure: go.Figure, path: pl.DataFrame) -> None:
+    """Budgets by their logarithm; over many decades one label each, or the last ones would meet."""
+    figure.update_xaxes(type="log", tickformat=",")
+    budgets = path["budget"].to_list()
+    if max(budgets, default=0) > _MANY_DECADES * min(budgets, default=0):
+        figure.update_xaxes(dtick=1)
 
 
 def _held_out_title(path: pl.DataFrame, stop: int | None) -> str:
