@@ -9,6 +9,7 @@ import numpy as np
 
 from gtp_core.atoms import Problem
 from gtp_core.errors import BudgetError, MethodError
+from gtp_core.estimate import on_one_thread
 from gtp_core.methods.budgets import parse_budget, samples_of
 from gtp_core.methods.register import FILLS, METHODS, SUBTASKS, WEIGHTS, OnRound, Settings
 from gtp_core.methods.subspace import IN_SUBSPACES, prepare_subspace, rank_of
@@ -23,7 +24,7 @@ def select(
     settings: Settings | None = None,
     on_round: OnRound | None = None,
 ) -> Selection:
-    """Choose samples for a problem.
+    """Choose samples for a problem; the same bytes for any number of threads.
 
     Args:
         problem: what to match.
@@ -43,7 +44,17 @@ def select(
         BudgetError: the budget is no budget, or does not fit the pool or the pins.
         MethodError: an unknown method or a setting out of range.
     """
-    settings = settings or Settings()
+    return _select(problem, budget, method, settings or Settings(), on_round)
+
+
+@on_one_thread  # BLAS shares out a product of two vectors from 10,000 numbers on
+def _select(
+    problem: Problem,
+    budget: str | int,
+    method: str,
+    settings: Settings,
+    on_round: OnRound | None,
+) -> Selection:
     _check(method, settings)
     amount, unit = parse_budget(budget)
     if unit == "tok":

@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 
 from gtp_core.atoms import Problem, together, weighted_sums
+from gtp_core.estimate import on_one_thread
 from gtp_core.methods import Settings, parse_budget, select
 from gtp_core.methods.register import OnRound
 from gtp_core.pursuit import Selection, Stop
@@ -55,6 +56,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b) / length if length > 0 else 0.0
 
 
+@on_one_thread
 def reliability(problem: Problem, n_examples: int) -> Reliability | None:
     """The reliability of a problem's target; None when it has a single example."""
     if not problem.splits:
@@ -113,6 +115,7 @@ def choose(
     return chosen[0], _matched(problem, chosen[1:])
 
 
+@on_one_thread
 def _matched(problem: Problem, fitted: Sequence[Selection]) -> HeldOut | None:
     if not fitted:
         return None
