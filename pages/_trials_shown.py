@@ -55,8 +55,9 @@ def _show(view: _frame.View, kept: Kept, wish: Wish) -> None:
     names = names_of(trials)
     kinds = {trial["arm"]: str(trial.get("method") or "") for trial in trials}
     methods = {names[arm]: kinds[arm] for arm in arms}
-    found = answer(trials, arms, names=names)
-    _words(kept, found, remarks(trials, arms, kept.plan["settings"], names=names))
+    settings = kept.plan["settings"]
+    found = answer(trials, arms, settings, names=names)
+    _words(kept, found, remarks(trials, arms, settings, names=names))
     left, right = st.columns(2)
     with left:
         lines = curves(trials, arms, names=names)
@@ -100,18 +101,18 @@ def _foretold(
 ) -> None:
     """Whether what a selection is judged by goes along with the loss it trains to."""
     st.subheader("Was it foretold?", anchor=False)
+    table = judged(kept.trials, kept.plan["settings"])
     if not found["correlations"]:
         st.caption(
             f"From {LEAST} subsets on, this relates held-out match and residuals to the test "
-            f"loss; here are {len(methods):,}. Train on more budgets or methods: save them as "
-            "runs, and add them above."
+            f"loss; here are {table['arm'].n_unique():,}. Train on more budgets or methods: save "
+            "them as runs, and add them above."
         )
         return
     st.markdown("\n".join(f"- {_frame.plain(t)}" for t in found["correlation_sentences"]))
     judge = _frame.choice(
         "Against", ["match", *[j for j in JUDGES if j != "match"]], "judge", words=JUDGES
     )
-    table = judged(kept.trials)
     _frame.show(
         foretold_figure(table, judge, JUDGES[judge], names, methods, view.theme), "foretold"
     )

@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
 from gtp_core.cli import main
+from gtp_core.cli.verifying import _lines
 from gtp_core.collect.encode import Encoded
 from gtp_core.collect.model import adapted, load_model
 from gtp_core.collect.warmup import trainable
@@ -31,7 +32,7 @@ from gtp_core.report import given, save
 from gtp_core.verify import Asked, VerifySettings, as_collected, verify
 from gtp_core.verify.comparing import comparisons, paired, sentences
 from gtp_core.verify.examples import final_answer
-from gtp_core.verify.steps import marks_of, samples_seen, steps_of
+from gtp_core.verify.steps import marks_of, places_met, samples_met, samples_seen, steps_of
 from gtp_core.verify.training import train
 
 ROOT = Path(__file__).parents[1]
@@ -401,6 +402,36 @@ def test_equal_steps_are_equal_whatever_the_size(fresh, runs, model_folder):
     found = verify(fresh, asked(runs[1][:1], model_folder, full=True, told={"steps": 7}))
     assert [row["steps"] for row in found["table"]] == [0, 7, 7]
     assert "7 steps (equal steps)" in found["notes"][0]
+    assert not any("come by" in note for note in found["notes"])  # 28 places, 24 samples
+
+
+def test_prompts_and_samples_that_no_step_comes_by_are_not_counted(
+    store, fresh, runs, model_folder, tmp_path, capsys
+):
+    """Two steps of four meet 8 of 24 samples: others' prompts in the test are no leak."""
+    settings = VerifySettings(**{**vars(PLAIN), "steps": 2, "batch_size": 4})
+    met = places_met(24, settings, 0)
+    unmet = next(at for at in range(24) if at not in met)
+    prompts = fresh.query("SELECT prompt FROM samples ORDER BY row")["prompt"].to_list()
+    path = write_lines(
+        tmp_path / "test.jsonl",
+        [{"prompt": prompts[at], "completion": "4"} for at in (int(met[0]), unmet)],
+    )
+    told = {"steps": 2, "seeds": 1, "batch_size": 4}
+    found = verify(fresh, asked(runs[1][:1], model_folder, test=path, full=True, told=told))
+    assert trials_in(found["folder"])["full.seed-0.json"]["n_seen"] == 1
+    assert [row["n_met"] for row in found["table"]] == [0, 8, 8]
+    assert any(
+        note.startswith("full: 2 steps come by 8 of its 24 samples") for note in found["notes"]
+    )
+    assert any("8 of 24 " in line for line in _lines(found))
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9, 24])
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+def test_samples_met_are_as_counted_beforehand(count, steps):
+    settings = VerifySettings(**{**vars(PLAIN), "steps": steps, "batch_size": 4})
+    assert len(places_met(count, settings, 3)) == samples_met(count, steps, 4)
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 9])

@@ -127,7 +127,7 @@ def _text_of(path: str | None) -> str | None:
         raise RunError(f"{path} cannot be read; give a chat template as a text file.") from None
 
 
-_WIDTHS = {"trials": 7, "n_samples": 8, "steps": 7}
+_WIDTHS = {"trials": 7, "n_samples": 13, "steps": 7}
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
@@ -136,19 +136,26 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['task']}: {found['n_test']:,} test examples, seeds "
         f"{', '.join(map(str, found['seeds']))}",
-        f"{'':{widest}} {'trials':>7} {'samples':>8} {'steps':>7} {'test loss':>16} "
+        f"{'':{widest}} {'trials':>7} {'samples':>13} {'steps':>7} {'test loss':>16} "
         f"{'exact match':>16}",
     ]
     for row in found["table"]:
-        counts = "".join(f" {_count(row[name]):>{width}}" for name, width in _WIDTHS.items())
+        told = {**row, "n_samples": _samples(row)}
+        counts = "".join(f" {_count(told[name]):>{width}}" for name, width in _WIDTHS.items())
         measures = "".join(f" {_spread(row, name):>16}" for name in ("test_loss", "exact_match"))
         lines.append(f"{row['arm']:{widest}}{counts}{measures}")
     said = [*found["sentences"], *found["correlation_sentences"], *found["notes"]]
     return [*lines, *said, f"kept in {found['folder']}"]
 
 
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+def _samples(row: dict[str, Any]) -> int | str | None:
+    """How many samples; where the steps came by some of them only, how many of how many."""
+    met, all_of_them = row["n_met"], row["n_samples"]
+    return all_of_them if met == all_of_them else f"{met:,} of {all_of_them:,}"
+
+
+def _count(value: int | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else f"{value:,}"
 
 
 def _spread(row: dict[str, Any], name: str) -> str:

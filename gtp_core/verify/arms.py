@@ -214,8 +214,8 @@ def _whole(catalog: Catalog, task: str) -> Subset:
     )
 
 
-def prompts_of(catalog: Catalog, subset: Subset) -> list[str]:
-    """The prompts of the samples in a subset."""
+def prompts_of(catalog: Catalog, rows: np.ndarray) -> list[str]:
+    """The prompts of the samples in some rows."""
     pool = catalog.store.samples().with_row_index("row").select("row", "prompt")
-    wanted = pl.Series(subset.rows, dtype=pl.UInt32)
+    wanted = pl.Series(rows, dtype=pl.UInt32)
     return pool.filter(pl.col("row").is_in(wanted.implode())).collect()["prompt"].to_list()

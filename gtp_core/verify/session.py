@@ -26,7 +26,7 @@ from gtp_core.verify.pace import ANSWER, ASK, TRAIN, Pace, in_words
 from gtp_core.verify.resuming import Resumable, standing
 from gtp_core.verify.settings import as_collected
 from gtp_core.verify.sources import MODEL, files_of, model_at, tasks_of
-from gtp_core.verify.steps import marks_of, samples_left, steps_of
+from gtp_core.verify.steps import marks_of, places_met, samples_left, steps_of
 from gtp_core.verify.telling import answer, how_trained, remarks
 from gtp_core.verify.trainer import Trainer
 from gtp_core.verify.wishing import digests_of
@@ -201,7 +201,9 @@ class Verification:
         told = {**head, **wanted.told(), **found, "n_test": len(self.test.records)}
         told["n_seen"] = 0
         if wanted.subset:
-            told["n_seen"] = seen_in(self.test.records, prompts_of(self.catalog, wanted.subset))
+            met = places_met(len(wanted.subset.rows), self.settings, wanted.seed)
+            prompts = prompts_of(self.catalog, wanted.subset.rows[met])
+            told["n_seen"] = seen_in(self.test.records, prompts)
         write_json(self._path(wanted), {**told, "seconds": round(state.taken(), 2)})
         state.clear()
 
@@ -230,7 +232,7 @@ class Verification:
             "model": str(self.model),
             "seeds": self.seeds,
             "n_test": len(self.test.records),
-            **answer(trials, names, kept=trials_in(self.folder)),
+            **answer(trials, names, self.settings.meaning(), kept=trials_in(self.folder)),
             "notes": self._notes(trials, cancelled=cancelled),
             "cancelled": cancelled,
             "settings": {**self.settings.meaning(), "seeds": self.settings.seeds},

@@ -30,6 +30,12 @@ def samples_left(n_samples: int, settings: VerifySettings, step: int) -> int:
     return samples_seen(n_samples, settings) - _seen(n_samples, step, settings.batch_size)
 
 
+def samples_met(n_samples: int, steps: int, batch_size: int) -> int:
+    """How many different samples so many steps come by: all of them from one epoch on."""
+    per_epoch = math.ceil(n_samples / batch_size)
+    return n_samples if steps >= per_epoch else _seen(n_samples, steps, batch_size)
+
+
 def places_in_order(n_samples: int, size: int, seed: int) -> Iterator[np.ndarray]:
     """Places of one batch after another: every sample once in an epoch, in an order of its own."""
     generator = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import polars as pl
 
 from gtp_core.verify.comparing import MEASURES, comparisons, mean_interval, sentences, summary
 from gtp_core.verify.correlating import LEAST, correlation_sentences, correlations
+from gtp_core.verify.steps import samples_met
 
 BASE, FULL, RANDOM = "base", "full", "random"
 _METHODS = {"gtp": "GTP", RANDOM: "random", "ids": "list"}
@@ -17,15 +18,19 @@ Trial = Mapping[str, Any]
 def answer(
     trials: Sequence[Trial],
     arms: Sequence[str],
+    settings: Mapping[str, Any],
     *,
     names: Mapping[str, str] | None = None,
     kept: Sequence[Trial] | None = None,
 ) -> dict[str, Any]:
     """`table`, `comparisons`, `sentences`, `correlations` and `correlation_sentences`.
 
+    A row of the table has `n_met` too: the samples that a step came by, of `n_samples`.
+
     Args:
         trials: those that are told.
         arms: those that the table and the comparisons are of, the one all are held against first.
+        settings: that they were trained with.
         names: what to call arms, where not by their own names.
         kept: those that correlations are over, where these are more.
     """
@@ -33,9 +38,11 @@ def answer(
     called = [{**trial, "arm": names.get(trial["arm"], trial["arm"])} for trial in trials]
     shown = [names.get(arm, arm) for arm in arms]
     found = comparisons(called, shown)
-    related = correlations(judged(kept)) if len(subsets_in(kept)) >= LEAST else []
+    held = judged(kept, settings)
+    related = correlations(held) if held["arm"].n_unique() >= LEAST else []
+    table = summary(called, [names.get(BASE, BASE), *shown])
     return {
-        "table": summary(called, [names.get(BASE, BASE), *shown]),
+        "table": [{**row, "n_met": _met(row, settings)} for row in table],
         "comparisons": found,
         "sentences": sentences(found),
         "correlations": related,
@@ -43,8 +50,18 @@ def answer(
     }
 
 
-def judged(trials: Sequence[Trial]) -> pl.DataFrame:
-    """A row for each trained model, as `correlations` wants it: arm, seed, judges and loss."""
+def _met(trial: Mapping[str, Any], settings: Mapping[str, Any]) -> int | None:
+    """How many of its samples a trial was trained on; fewer than all where the steps are few."""
+    if trial["n_samples"] is None:
+        return None
+    return samples_met(trial["n_samples"], trial["steps"], settings["batch_size"])
+
+
+def judged(trials: Sequence[Trial], settings: Mapping[str, Any]) -> pl.DataFrame:
+    """A row for each trained model, as `correlations` wants it: arm, seed, judges and loss.
+
+    Those that did not come by all their samples are left out: the judges are of all.
+    """
     rows = [
         {
             "arm": trial["arm"],
@@ -56,7 +73,7 @@ def judged(trials: Sequence[Trial]) -> pl.DataFrame:
             "loss": trial["test_loss"],
         }
         for trial in trials
-        if trial["arm"] != BASE
+        if trial["arm"] != BASE and _met(trial, settings) == trial["n_samples"]
     ]
     schema = {"arm": pl.String, "seed": pl.Int64, "method": pl.String}
     numbers = ("residual_weighted", "residual_as_trained", "match", "loss")
@@ -129,10 +146,17 @@ def remarks(
     *,
     names: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """What is to be known of some arms: weights that were dropped, prompts seen, divergence."""
+    """What is to be known of some arms: samples not met, weights dropped, prompts, divergence."""
     mine = [trial for trial in trials if trial["arm"] in arms]
     called = {arm: (names or {}).get(arm, arm) for arm in arms}
     notes = []
+    for trial in {t["arm"]: t for t in mine if t["arm"] != BASE}.values():
+        if (met := _met(trial, settings)) != trial["n_samples"]:
+            notes.append(
+                f"{called[trial['arm']]}: {trial['steps']:,} steps come by {met:,} of its "
+                f"{trial['n_samples']:,} samples; residuals and match are of all of them, and not "
+                "held against its loss."
+            )
     dropped = {t["arm"]: None for t in mine if t.get("solved_weighted")}
     if dropped and not settings["weighted"]:
         notes.append(
@@ -161,7 +185,10 @@ def shown_table(table: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     rows = []
     for row in table:
         shown = {"trained on": row["arm"], "models": row["trials"]}
-        shown |= {"samples": row["n_samples"], "steps": row["steps"]}
+        shown |= {"samples": row["n_samples"]}
+        if any(each["n_met"] != each["n_samples"] for each in table):
+            shown["trained on, of these"] = row["n_met"]
+        shown["steps"] = row["steps"]
         for name in taken:
             scale = 100 if name == "exact_match" else 1
             for end, word in (("", ""), ("_low", " from"), ("_high", " to")):
