@@ -110,6 +110,19 @@ def test_a_trial_is_gathered_and_goes_on_without_work(ground, work):
     assert after == {path: when for path, when in before.items() if path != settings}
 
 
+def test_the_command_trains_the_published_ways_and_the_whole_pool_as_often_as_told(
+    ground, tmp_path, monkeypatch
+):
+    words = ["--work", str(tmp_path), "--budgets", "20", "--only", "sums", "--seeds", "2"]
+    monkeypatch.setattr(sys, "argv", ["selection_quality", *words, "--full-seeds", "1"])
+    trained = []
+    monkeypatch.setattr(Bench, "cell", lambda bench, cell: trained.append((cell.way, cell.seed)))
+    command.computed(ground, command.parsed())
+    assert trained == [(way, seed) for seed in (0, 1) for way in MAIN]
+    assert "gtp, ridge alike" in MAIN
+    assert [path.name for path in (tmp_path / "trainings").glob("full.*")] == ["full.0.json"]
+
+
 def test_the_same_subset_is_trained_once_and_asked_for_every_task(ground, work, tmp_path):
     found = choice(ground, "sums", "top-k", 20, 0)
     bench = Bench(ground, tmp_path)

@@ -8,7 +8,8 @@ A pool is chosen from for each of its tasks, and for the pool's own mean (`in-do
 of `ways.py` at 0.5, 1, 2, 5 and 10 % of it. On every subset the pool's model is fine-tuned with
 LoRA, five times with seeds of their own, for the same number of epochs, and asked test examples
 that nothing was chosen with. `counterpart` draws from the task's own kind by chance: it shows
-whether a task can be learned from so few samples at all. `full` is the whole pool.
+whether a task can be learned from so few samples at all. `full` is the whole pool, trained with
+two seeds unless `--full-seeds` says otherwise.
 
 Everything is kept in --work: `choices/` (who was chosen, residuals, held-out match, planted faults,
 precision), `trainings/` (losses on every task, by subset and seed: two ways that choose the same

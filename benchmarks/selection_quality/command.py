@@ -32,7 +32,7 @@ def computed(ground: Ground, options: argparse.Namespace) -> None:
         if number and cell.share != todo[number - 1].share:
             print(f"{time.strftime('%H:%M:%S')} {number} of {len(todo)}: {cell}", flush=True)
         bench.cell(cell)
-    for seed in range(options.seeds if options.full else 0):
+    for seed in range(options.full_seeds):
         bench.full(seed)
 
 
@@ -49,7 +49,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--ways", help="with commas, a study's comma as a slash")
     parser.add_argument("--only", metavar="TASKS", help="with commas (default: all)")
     parser.add_argument("--study", action="store_true", help="other settings of gtp as well")
-    parser.add_argument("--no-full", dest="full", action="store_false")
+    parser.add_argument(
+        "--full-seeds", type=int, default=2, help="of the whole pool; 0: not at all"
+    )
     parser.add_argument("--stop-after", type=float, default=1e6, help="minutes")
     parser.add_argument("--report", action="store_true", help="compute nothing")
     parser.add_argument("--svg", type=Path, help="draw here")

@@ -45,6 +45,7 @@ class Way:
 
 MAIN = {
     "gtp": Way("gtp", weighted=True),
+    "gtp, ridge alike": Way("gtp", weighted=True, ridge=ALIKE),
     "gtp uniform": Way("gtp", Settings(weights="uniform")),
     "gtp-hierarchical": Way("gtp-hierarchical", weighted=True),
     "top-k": Way("top-k"),
@@ -61,7 +62,6 @@ STUDY = {
     "gtp, ridge 100": Way("gtp", Settings(ridge=100.0), weighted=True),
     "gtp, ridge 1000": Way("gtp", Settings(ridge=1000.0), weighted=True),
     "gtp, ridge auto": Way("gtp", weighted=True, ridge=AUTO),
-    "gtp, ridge alike": Way("gtp", weighted=True, ridge=ALIKE),
     "gtp, direction kept": Way("gtp", weighted=True, posed={"common_direction": "kept"}),
     "gtp, subtasks each": Way("gtp", Settings(subtasks="each"), weighted=True),
     "gtp, first checkpoint": Way("gtp", weighted=True, posed={"checkpoints": "first"}),
