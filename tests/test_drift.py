@@ -51,6 +51,7 @@ def test_it_names_the_source_and_the_shares(many):
     share = float(mix.filter(source="rare")["pool"][0])
     assert share == pytest.approx(0.05)
     assert "100% of top-k's samples are from 'rare', 5% of the pool; of GTP's 40%." in said
+    assert "where it was not, GTP's samples did." in said  # it cannot tell whose kind they are
 
 
 @pytest.mark.parametrize(

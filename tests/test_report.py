@@ -817,6 +817,7 @@ def test_warnings_carry_the_numbers():
     assert "Low reliability (0.18)" in found[1]
     assert "the 32 validation examples" in found[1]
     assert "reliability of 0.31" in found[1]
+    assert "at 1 % of the pool" in found[1]  # at other budgets the trial found otherwise
     assert "Residual 0.95" in found[2]
     assert found[3] == "One sample carries 50% of all weight."
 

@@ -113,8 +113,9 @@ def warnings(
             f"Low reliability ({known.full:.2f}): two halves of the {known.n_examples} validation "
             "examples hardly agree on the target, so a low residual may be fitted noise. Trust the "
             f"held-out match. Twice the examples would give a reliability of {known.doubled:.2f}. "
-            "On such a task top-k's samples trained the better model in our trial, and a ridge of "
-            "auto (under Settings) made GTP level with them; the page Verify tries it on yours."
+            "On the one such task of our trial top-k's samples trained the better model at 1 % of "
+            "the pool, where a ridge of auto (under Settings) made GTP level, and GTP's at half of "
+            "that; the page Verify tries it on yours."
         )
     # A large ridge makes every weight small, and the weighted residual says nothing of the pool.
     if min(selection.residual_weighted, selection.residual_as_trained) > _HARD:
