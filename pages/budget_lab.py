@@ -24,7 +24,6 @@ view = _frame.header()
 
 with _frame.one_sentence():
     gtp, topk = view.select("gtp"), view.select("top-k")
-    path = view.path()
 
 WORDS = {
     "residual_weighted": "with GTP's weights",
@@ -47,21 +46,7 @@ for place, name in zip(places[2:], ("gtp", "top-k"), strict=True):
         border=True,
     )
 
-if path is not None:
-    left, right = st.columns(2)
-    with left:
-        floor = view.reliability.noise_floor if view.reliability else None
-        _frame.show(
-            residual_figure(
-                path, view.theme, budget=len(gtp.support), column=column, noise_floor=floor
-            ),
-            "residual-by-budget",
-        )
-    with right:
-        _frame.show(
-            held_out_figure(path, view.theme, budget=len(gtp.support), stop=enough(path)),
-            "held-out-by-budget",
-        )
+curves = st.container()  # drawn last: with settings never used before it may take a minute
 
 left, right = st.columns(2)
 with left:
@@ -77,3 +62,21 @@ method = _frame.choice(
 _frame.samples(chosen_table(view.catalog, view.problem, view.select(method)), "chosen")
 
 _list.compare(view, {"GTP": gtp, "top-k": topk})
+
+with curves, _frame.one_sentence():
+    path = view.path()
+if path is not None:
+    left, right = curves.columns(2)
+    with left:
+        floor = view.reliability.noise_floor if view.reliability else None
+        _frame.show(
+            residual_figure(
+                path, view.theme, budget=len(gtp.support), column=column, noise_floor=floor
+            ),
+            "residual-by-budget",
+        )
+    with right:
+        _frame.show(
+            held_out_figure(path, view.theme, budget=len(gtp.support), stop=enough(path)),
+            "held-out-by-budget",
+        )

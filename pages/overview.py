@@ -38,21 +38,7 @@ for place, (name, value, against, about) in zip(
     place.metric(name, value, border=True, help=about)
     place.caption(against)
 
-with _frame.one_sentence():
-    path = view.path()
-if path is not None:
-    left, right = st.columns(2)
-    with left:
-        stop = enough(path)
-        _frame.show(
-            held_out_figure(path, view.theme, budget=len(gtp.support), stop=stop), "held-out"
-        )
-    with right:
-        floor = view.reliability.noise_floor if view.reliability else None
-        _frame.show(
-            residual_figure(path, view.theme, budget=len(gtp.support), noise_floor=floor),
-            "residual",
-        )
+curves = st.container()  # drawn last: with settings never used before it may take a minute
 
 left, right = st.columns(2)
 with left:
@@ -68,3 +54,19 @@ with left:
 with right:
     matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
     _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")
+
+with curves, _frame.one_sentence():
+    path = view.path()
+if path is not None:
+    left, right = curves.columns(2)
+    with left:
+        stop = enough(path)
+        _frame.show(
+            held_out_figure(path, view.theme, budget=len(gtp.support), stop=stop), "held-out"
+        )
+    with right:
+        floor = view.reliability.noise_floor if view.reliability else None
+        _frame.show(
+            residual_figure(path, view.theme, budget=len(gtp.support), noise_floor=floor),
+            "residual",
+        )

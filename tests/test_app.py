@@ -21,6 +21,7 @@ import gtp_core
 from gtp_core import jobs
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
+from gtp_core.errors import MethodError
 from gtp_core.methods import METHODS, Settings, select
 from gtp_core.neighbors import prepare_neighbors
 from gtp_core.report import (
@@ -362,6 +363,22 @@ def test_a_large_pool_is_answered_at_once_by_an_estimate_until_it_is_computed(
     assert "An estimate" not in captions(app)
     solved = select(pose(core, "maths"), "8")
     assert metrics(app)["GTP residual"] == f"{solved.residual_weighted:.3f}"
+
+
+@pytest.mark.parametrize("where", ["overview", "budget_lab"])
+def test_while_a_path_is_prepared_the_rest_of_the_page_is_there(opened, monkeypatch, where):
+    from pages import _view
+
+    def cut_off(*_, **__) -> None:
+        raise MethodError("Not now.")
+
+    whole = opened(where, task="dates")
+    with_curves = len(whole.get("plotly_chart"))
+    monkeypatch.setattr(_view, "prepare_path", cut_off)
+    app = opened(where, task="dates", ridge="3.0")
+    assert is_one_sentence(app, "Not now")
+    assert len(app.get("plotly_chart")) == with_curves - 2
+    assert len(app.dataframe) == len(whole.dataframe)
 
 
 def test_the_path_of_a_large_pool_is_a_job_that_the_page_waits_for(opened, core, monkeypatch):
