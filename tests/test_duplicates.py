@@ -2,10 +2,13 @@
 
 import itertools
 from contextlib import closing
+from dataclasses import replace
 
+import conftest
 import numpy as np
 import polars as pl
 import pytest
+from conftest import build_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +26,7 @@ from gtp_core.neighbors import (
     duplicates,
     group_table,
     guarantee,
+    guarantee_sentences,
     ledger,
     link_to,
     members,
@@ -43,6 +47,9 @@ from gtp_core.neighbors import (
 from gtp_core.neighbors.groups import Splits, group, read_splits
 from gtp_core.neighbors.keepers import decide, preferred
 from gtp_core.neighbors.pairs import Likeness
+from gtp_core.neighbors.settle import Comparer, settled
+from gtp_core.neighbors.text import shingle_likeness
+from gtp_core.trajectories import open_trajectories
 
 
 def likeness(n, pairs, copies=None, basis="gradient", floor=0.5):
@@ -188,6 +195,84 @@ def test_many_rows_and_few_are_decided_alike(world, twice, data):
     assert many.dropped.equals(few.dropped)
 
 
+NONE_APART = Splits()
+
+
+def star(n, seen):
+    """A likeness of a large group of which only the pairs with the last one are known."""
+    few = likeness(n, {(i, n - 1): 0.9 for i in range(n - 1)})
+    return replace(few, seen=np.full(n, seen))
+
+
+def settled_by(cosines, groups, scores, splits=NONE_APART, most=10**6, basis="gradient"):
+    made = []
+
+    def compare(one, other):
+        made.append(len(one))
+        return cosines[one, other]
+
+    found = settled(
+        groups,
+        lambda now: decide(now, scores, rule="r", splits=splits),
+        {basis: lambda rows: Comparer(compare, most)},
+        splits,
+    )
+    return found, sum(made)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(3, 40), st.booleans())
+def test_no_two_that_stay_in_a_large_group_are_alike_though_few_pairs_are_known(seed, n, twice):
+    generator = np.random.default_rng(seed)
+    rows = generator.standard_normal((n, 3)) + 1.5
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = rows @ rows.T
+    cosines[-1] = cosines[:, -1] = 0.9
+    scores = generator.permutation(n).astype(float)
+    apart = tuple(sorted(generator.choice(n, 2, replace=False).tolist()))
+    splits = Splits(pairs=frozenset([apart]))
+    copies = np.where(np.arange(n) % 4 == 1, np.arange(n) - 1, np.arange(n))
+    text = group(likeness(n, {}, copies=copies, basis="text", floor=1.0), 1.0, splits)
+    groups = {"gradient": group(star(n, 2.0), 0.85, splits)}
+    groups = {"text": text} | groups if twice else groups
+    found, _ = settled_by(cosines, groups, scores, splits)
+    assert guarantee(found)[0] == found.dropped.height
+    assert found.unmet == 0
+    stay = np.flatnonzero(found.stays & (found.groups["gradient"].label >= 0))
+    for pair in itertools.combinations(stay.tolist(), 2):
+        assert cosines[pair] < 0.85 or pair == apart
+    for row, keeper, basis, score, _ in found.dropped.rows():
+        if basis == "gradient":
+            assert score == pytest.approx(cosines[row, keeper])
+    if not twice:  # on one basis the whole answer is that of comparing all
+        inside = found.groups["gradient"].label >= 0
+        kept = []
+        for row in np.argsort(-scores)[inside[np.argsort(-scores)]].tolist():
+            near = [k for k in kept if cosines[row, k] >= 0.85 and {k, row} != set(apart)]
+            kept += [] if near else [row]
+        assert sorted(kept) == stay.tolist()
+
+
+def test_rows_that_were_not_compared_are_counted_and_said():
+    cosines = np.full((50, 50), 0.5)
+    cosines[-1] = cosines[:, -1] = 0.9
+    groups = {"gradient": group(star(50, 2.0), 0.85)}
+    scores = -np.abs(np.arange(50) - 0.0)
+    whole, made = settled_by(cosines, groups, scores)
+    assert (whole.partly, whole.unmet) == (50, 0)
+    assert "compared with each other ✓" in guarantee_sentences(whole)
+    assert made < 49 * 50
+    short, made = settled_by(cosines, groups, scores, most=100)
+    assert made <= 100
+    assert 0 < short.unmet <= 49
+    assert f"but {short.unmet} were not" in guarantee_sentences(short)
+    assert "✗" in guarantee_sentences(short)
+    none, made = settled_by(cosines, groups, scores, basis="near-text")
+    assert (none.unmet, made) == (49, 0)
+    small, made = settled_by(cosines, {"gradient": group(star(50, 0.85), 0.85)}, scores)
+    assert (small.partly, made) == (0, 0)
+
+
 def test_splits_and_keepers_are_read_from_the_edits_in_force():
     rows = {"a": 0, "b": 1, "c": 2}
     edits = [
@@ -258,6 +343,38 @@ def test_planted_copies_of_gradients_are_found_on_a_store(known):
     assert not {7, 20, 33} & set(decision.dropped["row"].to_list())
     assert crossing(decision)["n"].sum() == 60
     assert counted(decision)["dropped"].to_list() == [len(pairs)]
+
+
+def test_in_a_large_group_of_a_store_no_two_that_stay_are_alike(tmp_path, monkeypatch):
+    words = [f"w{i}" for i in range(60)]
+    texts = [" ".join(w if i != j else "other" for j, w in enumerate(words)) for i in range(60)]
+
+    def alike_throughout(rows, plain=conftest.sample_table):
+        return plain(rows).with_columns(
+            prompt=pl.Series([texts[row] for row in rows], dtype=pl.String)
+        )
+
+    monkeypatch.setattr("conftest.sample_table", alike_throughout)
+    store = build_store(tmp_path / "store", common=8.0, invalid={}, duplicates={})
+    monkeypatch.setattr("gtp_core.neighbors.complete.WHOLE", 4)
+    monkeypatch.setattr("gtp_core.neighbors.text._BUCKET", 4)
+    at = {"near-text": 0.8, "gradient": 0.95}
+    with closing(open_catalog(store.folder)) as catalog:
+        graph = prepare_neighbors(catalog)
+        decisions = {basis: decided(catalog, graph, at={basis: at[basis]}) for basis in at}
+        table = catalog.texts(np.arange(60))
+    rows = open_trajectories(store).rows(np.arange(60)).astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    whole = (table["prompt"] + "\n" + table["completion"]).to_list()
+    words = np.array([[shingle_likeness(a, b) for a in whole] for b in whole])
+    for basis, likeness_of in (("gradient", rows @ rows.T), ("near-text", words)):
+        decision = decisions[basis]
+        assert decision.partly > 10
+        assert decision.unmet == 0
+        for number in range(decision.groups[basis].count):
+            stay = np.flatnonzero(decision.stays & (decision.groups[basis].label == number))
+            alike = likeness_of[np.ix_(stay, stay)][np.triu_indices(len(stay), 1)]
+            assert (alike < at[basis] + 1e-6).all()
 
 
 def test_edits_are_honoured_and_undone(known):

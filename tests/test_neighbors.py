@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from gtp_core.neighbors import prepare_neighbors, saved_neighbors
+from gtp_core.neighbors.complete import components
 from gtp_core.neighbors.graph import build_graph, same_rows
 from gtp_core.neighbors.kept import put
-from gtp_core.neighbors.pairs import candidates, components, gradient_pairs
+from gtp_core.neighbors.pairs import candidates, gradient_pairs
 from gtp_core.neighbors.sketch import sketch, width_for
 from gtp_core.neighbors.text import _bucket_pairs, shingle_likeness, text_pairs
 from gtp_core.trajectories import Trajectories, open_trajectories
@@ -92,6 +93,83 @@ def test_groups_larger_than_a_list_of_neighbours_are_completed():
     fewer, _, raised = candidates(graph, rows, 0.8, 100)
     assert len(fewer) <= 100
     assert raised > 0.8
+
+
+def one_family(size, strangers=100, dim=64, noise=0.1, seed=0):
+    """Unit rows: a family around one centre, then strangers."""
+    generator = np.random.default_rng(seed)
+    rows = generator.standard_normal((size + strangers, dim))
+    rows[:size] = generator.standard_normal(dim) + noise * generator.standard_normal((size, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def changed_texts(size, words=60, seed=0):
+    """Texts of the same words, one of them another in each."""
+    generator = np.random.default_rng(seed)
+    texts = []
+    for i in range(size):
+        some = [f"w{j}" for j in range(words)]
+        some[int(generator.integers(words))] = f"x{i}"
+        texts.append(" ".join(some))
+    return texts
+
+
+def test_all_pairs_of_a_family_of_four_hundred_gradients_are_found():
+    rows = one_family(400)
+    graph = build_graph(rows, np.ones(len(rows), bool))
+    seen = np.full(len(rows), np.nan)
+    one, other, _ = candidates(graph, rows, 0.8, 1_000_000, seen)
+    wanted = {(int(a), int(b)) for a, b in np.argwhere(np.triu(rows @ rows.T >= 0.95, 1))}
+    assert len(wanted) > 79_000
+    assert wanted <= set(zip(one.tolist(), other.tolist(), strict=True))
+    assert (seen <= 0.8).all()
+
+
+def test_all_pairs_of_a_family_of_four_hundred_texts_are_found():
+    texts = changed_texts(400)
+    likeness = text_pairs([pl.Series(texts)])
+    wanted = {
+        (a, b)
+        for a in range(400)
+        for b in range(a + 1, 400)
+        if jaccard_of_words(texts[a], texts[b]) >= 0.8
+    }
+    found = {pair for pair, score in found_pairs(likeness).items() if score >= 0.8 - 1e-6}
+    assert len(wanted) > 50_000
+    assert found == wanted
+    assert (likeness.seen <= 0.5).all()
+
+
+def test_groups_that_are_too_large_say_from_where_on_they_are_known(monkeypatch):
+    monkeypatch.setattr("gtp_core.neighbors.complete.WHOLE", 30)
+    loose, tight = one_family(60, 0, noise=0.3), one_family(20, 40, noise=0.1, seed=1)
+    rows = np.concatenate([loose, tight])
+    graph = build_graph(rows, np.ones(len(rows), bool), k=5)
+    seen = np.full(len(rows), np.nan)
+    one, other, floor = candidates(graph, rows, 0.8, 1_000_000, seen)
+    assert floor == 0.8
+    assert (seen[60:] == 0.8).all()
+    assert (seen[:60] > 0.8).mean() > 0.9
+    known = set(zip(one.tolist(), other.tolist(), strict=True))
+    cosines = rows @ rows.T
+    for level in (0.8, 0.85, 0.9, 0.95):
+        labels, nodes = components(*np.nonzero(np.triu(cosines >= level, 1)))
+        for number in range(labels.max(initial=-1) + 1):
+            members = nodes[labels == number]
+            if (seen[members] <= level).all():
+                pairs = members[np.argwhere(np.triu(cosines[np.ix_(members, members)] >= 0.8, 1))]
+                assert {(int(a), int(b)) for a, b in pairs} <= known
+
+
+def test_completing_stays_within_the_room_there_is():
+    rows = np.concatenate([one_family(40, 0), one_family(60, 0, seed=1)])
+    graph = build_graph(rows, np.ones(100, bool), k=4)
+    seen = np.zeros(100)
+    one, _, floor = candidates(graph, rows, 0.8, 1200, seen)
+    assert len(one) <= 1200
+    assert floor == 0.8
+    assert (seen[:40] == 0.8).all()
+    assert (seen[40:] > 0.95).any()
 
 
 def test_a_sketch_is_the_same_by_seed_and_another_by_another():
@@ -233,6 +311,23 @@ def test_what_is_damaged_is_built_again(own_catalog):
         assert saved_neighbors(own_catalog) is None
         prepare_neighbors(own_catalog)
         assert saved_neighbors(own_catalog) is not None
+
+
+def test_what_an_older_version_kept_is_built_again_where_groups_are_large(own_catalog):
+    folder = prepare_neighbors(own_catalog).folder
+    assert (folder / "seen-gradient.npy").exists()
+    for path in folder.glob("seen-*.npy"):
+        path.unlink()
+    kept = saved_neighbors(own_catalog)
+    assert kept is not None
+    assert kept.likenesses["gradient"].seen is None
+    star = {"one": [0] * 70, "other": [i % 59 + 1 for i in range(70)], "score": [0.9] * 70}
+    few = pl.DataFrame(star, schema_overrides={"score": pl.Float32})
+    few.write_parquet(folder / "pairs-gradient.parquet")
+    assert saved_neighbors(own_catalog) is not None
+    many = few.with_columns(other=pl.Series(range(1, 71)))
+    many.write_parquet(folder / "pairs-gradient.parquet")
+    assert saved_neighbors(own_catalog) is None
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):

@@ -1,6 +1,6 @@
 """What the Duplicates page and the command ask: counts, groups with their texts, use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -8,13 +8,20 @@ import polars as pl
 from gtp_core.catalog import Catalog
 from gtp_core.catalog.edits import marks_of
 from gtp_core.errors import CatalogError
+from gtp_core.neighbors.complete import components
 from gtp_core.neighbors.groups import Groups, Splits, group, read_splits
 from gtp_core.neighbors.keepers import BASES, Decision, decide, ledger, preferred, rows_of
 from gtp_core.neighbors.kept import Neighbors
-from gtp_core.neighbors.pairs import Likeness, components
+from gtp_core.neighbors.pairs import Likeness, cosines
+from gtp_core.neighbors.settle import Comparer, settled
+from gtp_core.neighbors.text import comparing_texts
+from gtp_core.trajectories import open_trajectories
 
 THRESHOLDS = {"text": 1.0, "near-text": 0.8, "gradient": 0.95}
 """From which similarity samples are duplicates, unless the curator says otherwise."""
+
+_MOST_TEXTS = 5_000_000  # pairs of texts of large groups that a decision compares: ten seconds
+_MOST_WORK = 20_000_000_000  # multiplications for pairs of trajectories: twenty seconds
 
 
 def duplicates(
@@ -53,7 +60,31 @@ def duplicates(
     for basis in (*(b for b in BASES if b in thresholds), *(set(thresholds) - set(BASES))):
         likeness = _asked(neighbors, basis, thresholds[basis])
         groups[basis] = group(likeness, thresholds[basis], splits)
-    return decide(groups, scores, rule=rule, splits=splits, keepers=keepers, banned=banned)
+
+    def decision_of(found: dict[str, Groups]) -> Decision:
+        return decide(found, scores, rule=rule, splits=splits, keepers=keepers, banned=banned)
+
+    return settled(groups, decision_of, _comparers(catalog, neighbors), splits)
+
+
+def _comparers(
+    catalog: Catalog, neighbors: Neighbors
+) -> dict[str, Callable[[np.ndarray], Comparer]]:
+    """By basis, what compares rows that stay in groups too large for all their pairs."""
+
+    def near_text(rows: np.ndarray) -> Comparer:
+        return Comparer(comparing_texts(catalog, rows), _MOST_TEXTS)
+
+    def gradient(rows: np.ndarray) -> Comparer:
+        whole = open_trajectories(catalog.store)
+        most = _MOST_WORK // whole.dim
+        return Comparer(lambda one, other: cosines(whole, None, one, other), most)
+
+    found: dict[str, Callable[[np.ndarray], Comparer]] = {"near-text": near_text}
+    # Where the common direction is removed nothing is compared, and the decision says so.
+    if neighbors.manifest["common_direction"] == "kept":
+        found["gradient"] = gradient
+    return found
 
 
 def rows_alike(neighbors: Neighbors, thresholds: Mapping[str, float]) -> np.ndarray:
@@ -167,6 +198,17 @@ def guarantee_sentences(decision: Decision) -> str:
         text += (
             f" Groups of several bases that share a member count as one; {elsewhere:,} of a single "
             "basis have their keepers outside, on another basis."
+        )
+    if decision.partly:
+        text += (
+            f" {decision.partly:,} samples are in groups too large for all their pairs: there the "
+            "rows that stay were compared with each other"
+        )
+        text += (
+            f", but {decision.unmet:,} were not, which would take too long, and some of these may "
+            "be alike ✗."
+            if decision.unmet
+            else " ✓."
         )
     return text
 

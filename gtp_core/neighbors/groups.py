@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Edit
-from gtp_core.neighbors.pairs import Likeness, components
+from gtp_core.neighbors.complete import components
+from gtp_core.neighbors.pairs import Likeness
 
 _LARGEST = 2000  # distinct members up to which a group is split by complete linkage
 _APART = 2.0  # distance of members that are not alike; those of a curator's split are farther
@@ -78,12 +79,16 @@ def group(likeness: Likeness, threshold: float, splits: Splits = Splits()) -> Gr
     kept = likeness.score >= threshold - 1e-6
     one, other, score = likeness.one[kept], likeness.other[kept], likeness.score[kept]
     if splits.pairs:
-        apart = {_codes_of(likeness.copies, pair) for pair in splits.pairs}
         n = len(likeness.copies)
-        kept = ~np.isin(one * n + other, np.array(sorted(apart), np.int64))
+        kept = ~np.isin(one * n + other, apart_codes(likeness.copies, splits))
         one, other, score = one[kept], other[kept], score[kept]
     one, other, score = _split(likeness, one, other, score, threshold, splits)
     return Groups(likeness, threshold, _labels(likeness.copies, one, other), one, other, score)
+
+
+def apart_codes(copies: np.ndarray, splits: Splits) -> np.ndarray:
+    """Codes `one * n + other` of the first copies of pairs that do not stand for each other."""
+    return np.array(sorted({_codes_of(copies, pair) for pair in splits.pairs}), np.int64)
 
 
 def _codes_of(copies: np.ndarray, pair: tuple[int, int]) -> int:
@@ -217,13 +222,27 @@ def threshold_curve(likeness: Likeness, steps: int = 41) -> pl.DataFrame:
     most that can go.
     """
     copies = likeness.copies
+    one, other, score = _forest(likeness)
     rows = []
     for threshold in np.linspace(likeness.floor, 1.0, steps):
-        kept = likeness.score >= threshold - 1e-6
-        label = _labels(copies, likeness.one[kept], likeness.other[kept])
+        kept = score >= threshold - 1e-6
+        label = _labels(copies, one[kept], other[kept])
         groups = int(label.max(initial=-1)) + 1
         rows.append((round(float(threshold), 4), groups, int((label >= 0).sum()) - groups))
     return pl.DataFrame(rows, schema=["threshold", "groups", "rows"], orient="row")
+
+
+def _forest(likeness: Likeness) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all pairs, those that connect the same groups at every threshold: fewer than samples."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    n = len(likeness.copies)
+    # Pairs descend, so that their places stand for how unlike they are; 0 would be no pair.
+    place = np.arange(1.0, len(likeness.one) + 1)
+    tree = minimum_spanning_tree(coo_array((place, (likeness.one, likeness.other)), shape=(n, n)))
+    kept = np.sort(tree.tocoo().data.astype(np.int64)) - 1
+    return likeness.one[kept], likeness.other[kept], likeness.score[kept]
 
 
 def score_histogram(likeness: Likeness, bins: int = 50) -> pl.DataFrame:

@@ -33,6 +33,10 @@ class Decision:
         rule: its name.
         preferred: the rows that a curator made keepers.
         banned: (n_samples,) bool: the rows that a curator banned.
+        order: all rows that have a duplicate, as they were gone through.
+        partly: samples in groups too large for all their pairs, in which the rows that stay were
+            compared with each other.
+        unmet: rows that stay in them and were not, since that would have taken too long.
     """
 
     groups: dict[str, Groups]
@@ -42,6 +46,9 @@ class Decision:
     rule: str
     preferred: frozenset[int]
     banned: np.ndarray
+    order: np.ndarray
+    partly: int = 0
+    unmet: int = 0
 
     @cached_property
     def stays(self) -> np.ndarray:
@@ -97,7 +104,7 @@ def decide(
         .otherwise(pl.lit(rule))
         .alias("rule")
     )
-    return Decision(groups, ledger, n, scores, rule, chosen, last)
+    return Decision(groups, ledger, n, scores, rule, chosen, last, order)
 
 
 def _walked(

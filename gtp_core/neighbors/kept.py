@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog
+from gtp_core.neighbors.complete import components
 from gtp_core.neighbors.graph import NEIGHBOURS, Graph, build_graph
 from gtp_core.neighbors.pairs import FLOOR, Likeness, gradient_pairs
 from gtp_core.neighbors.sketch import sketch, width_for
@@ -24,6 +25,7 @@ from gtp_core.trajectories import open_trajectories
 VERSION = 1
 MANIFEST = "manifest.json"
 GEOMETRIES = ("kept", "removed")
+_OLD_WHOLE = 64  # members up to which an older version looked at all pairs of a group
 _STALE = 3600.0  # seconds after which an unfinished folder is nobody's
 _SHARES = {"sketch": 20, "graph": 50, "pairs": 20, "texts": 10}
 """How the stages share the progress bar, in percent: as measured on 270,679 x 4 x 8,192."""
@@ -97,6 +99,8 @@ def prepare_neighbors(
             np.save(staging / f"{name}.npy", getattr(graph, name))
         for basis, found in likenesses.items():
             np.save(staging / f"copies-{basis}.npy", found.copies)
+            if found.seen is not None:
+                np.save(staging / f"seen-{basis}.npy", found.seen.astype(np.float32))
             table = {"one": found.one, "other": found.other, "score": found.score}
             pl.DataFrame(table).write_parquet(staging / f"pairs-{basis}.parquet")
         write_json(staging / MANIFEST, said | counts)
@@ -188,5 +192,22 @@ def _read(folder: Path) -> Neighbors:
         table = pl.read_parquet(folder / f"pairs-{basis}.parquet", glob=False)
         one, other, score = (table[name].to_numpy() for name in ("one", "other", "score"))
         copies = np.load(folder / f"copies-{basis}.npy")
-        found[basis] = Likeness(basis, copies, one, other, score, floor)
+        seen = _seen(folder / f"seen-{basis}.npy", one, other)
+        found[basis] = Likeness(basis, copies, one, other, score, floor, seen)
     return Neighbors(folder, Graph(**arrays), found, manifest)
+
+
+def _seen(path: Path, one: np.ndarray, other: np.ndarray) -> np.ndarray | None:
+    """From which threshold on all pairs of a row's group are known; None: from any.
+
+    Older versions looked at all pairs of small groups only and did not say so.
+
+    Raises:
+        ValueError: it is not said, and there are larger groups.
+    """
+    if path.exists():
+        return np.asarray(np.load(path), np.float64)
+    labels, _ = components(one, other)
+    if np.bincount(labels, minlength=1).max() > _OLD_WHOLE:
+        raise ValueError(f"{path.parent} lists few of the pairs of its large groups")
+    return None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gtp_core.neighbors.complete import completed
 from gtp_core.neighbors.graph import Graph
 from gtp_core.store import Progress, Store
 from gtp_core.trajectories import Trajectories, in_threads, step_weights
@@ -11,9 +12,8 @@ from gtp_core.trajectories import Trajectories, in_threads, step_weights
 FLOOR = 0.8
 """The lowest cosine of a pair that is kept: no threshold goes below it."""
 
-MOST_PAIRS = 1_000_000
+MOST_PAIRS = 3_000_000
 _LEVELS = (0.0, 0.05, 0.1, 0.15, 0.18)  # above the floor: where groups are completed
-_WHOLE = 200  # members up to which all pairs of a group are looked at
 _MARGIN = 3.0  # standard errors of a sketch's cosine that a candidate may lie below the floor
 
 
@@ -28,6 +28,8 @@ class Likeness:
         one, other: (n_pairs,) rows, each the first of its copies, one < other.
         score: (n_pairs,) float32, descending: cosine or Jaccard similarity, exact.
         floor: pairs below it are not listed.
+        seen: (n_samples,) by first copy, the threshold from which on all pairs of its group were
+            looked at, above 1 for none; None where that is so at every threshold.
     """
 
     basis: str
@@ -36,6 +38,7 @@ class Likeness:
     other: np.ndarray
     score: np.ndarray
     floor: float
+    seen: np.ndarray | None = None
 
 
 def gradient_pairs(
@@ -58,39 +61,57 @@ def gradient_pairs(
         progress: told now and then.
     """
     error = 0.0 if exact else _MARGIN * (1 - FLOOR**2) / np.sqrt(sketches.shape[1])
-    one, other, floor = candidates(graph, sketches, FLOOR - error, MOST_PAIRS)
+    seen = np.zeros(len(sketches))
+    one, other, floor = candidates(graph, sketches, FLOOR - error, MOST_PAIRS, seen)
     floor = max(FLOOR, floor + error)
     score = cosines(trajectories, along, one, other, progress)
     kept = np.flatnonzero(score >= floor)
     order = kept[np.lexsort((other[kept], one[kept], -score[kept]))]
-    return Likeness("gradient", graph.copies, one[order], other[order], score[order], floor)
+    # Whoever is alike in full dimension is hardly less alike by this error in the sketches.
+    seen += error
+    return Likeness("gradient", graph.copies, one[order], other[order], score[order], floor, seen)
 
 
 def candidates(
-    graph: Graph, sketches: np.ndarray, floor: float, most: int
+    graph: Graph,
+    sketches: np.ndarray,
+    floor: float,
+    most: int,
+    seen: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Pairs (one < other) of rows whose sketches have a cosine above `floor`, or the `most` best.
 
-    Pairs of the graph; and since a list of neighbours is short, all pairs within every group of up
-    to 200 that these form. The floor comes back raised where there were too many.
+    Pairs of the graph; and since a list of neighbours is short, all pairs within the groups of up
+    to 2,000 that these form, while there is room. The floor comes back raised where the lists
+    alone hold too many.
+
+    Args:
+        graph: over the sketches.
+        sketches: (n_samples, width).
+        floor: the lowest cosine of two sketches.
+        most: so many pairs at most.
+        seen: (n_samples,) out: the cosine of sketches from which on all pairs of a row's group
+            were looked at.
     """
     n_points, k = graph.neighbours.shape
     a = np.repeat(np.arange(n_points), k)
     b = graph.neighbours.ravel().astype(np.int64)
     kept = (graph.cosines.ravel() >= floor) & (b >= 0)
     codes = _codes(a[kept], b[kept], n_points)
-    score = _sketch_cosines(sketches, graph.points, codes, n_points)
-    for level in _LEVELS:
-        near = codes[score >= floor + level]
-        more = np.setdiff1d(_within(near, n_points), codes, assume_unique=True)
-        found = _sketch_cosines(sketches, graph.points, more, n_points)
-        codes = np.concatenate([codes, more[found >= floor]])
-        score = np.concatenate([score, found[found >= floor]])
+    points = graph.points
+
+    def compare(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return _sketch_cosines(sketches, points[one], points[other])
+
+    score = compare(codes // max(n_points, 1), codes % max(n_points, 1))
+    levels = [floor + level for level in _LEVELS]
+    codes, score, whole = completed(codes, score, n_points, levels, compare, most)
+    if seen is not None:
+        seen[points] = whole
     if len(codes) > most:
         best = np.argpartition(-score, most)[: most + 1]
         floor = float(score[best].min())
         codes = codes[score > floor]
-    points = graph.points
     return points[codes // n_points], points[codes % n_points], floor
 
 
@@ -99,42 +120,12 @@ def _codes(a: np.ndarray, b: np.ndarray, n: int) -> np.ndarray:
     return np.unique(np.minimum(a, b) * n + np.maximum(a, b))
 
 
-def _sketch_cosines(
-    sketches: np.ndarray, points: np.ndarray, codes: np.ndarray, n: int
-) -> np.ndarray:
-    out = np.empty(len(codes), np.float32)
-    for start in range(0, len(codes), 65_536):
-        some = codes[start : start + 65_536]
-        left, right = sketches[points[some // n]], sketches[points[some % n]]
-        out[start : start + len(some)] = np.einsum("ij,ij->i", left, right)
+def _sketch_cosines(sketches: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    out = np.empty(len(one), np.float32)
+    for start in range(0, len(one), 65_536):
+        here = slice(start, start + 65_536)
+        out[here] = np.einsum("ij,ij->i", sketches[one[here]], sketches[other[here]])
     return out
-
-
-def _within(codes: np.ndarray, n: int) -> np.ndarray:
-    """All pairs within the groups of 3 to 200 points that these pairs connect, as codes."""
-    labels, nodes = components(codes // n, codes % n)
-    order = np.argsort(labels, kind="stable")
-    edges = np.flatnonzero(np.diff(labels[order], prepend=-1))
-    found = [np.empty(0, np.int64)]
-    for members in np.split(nodes[order], edges[1:]) if len(nodes) else []:
-        if 3 <= len(members) <= _WHOLE:
-            a, b = np.triu_indices(len(members), 1)
-            found.append(members[a] * n + members[b])
-    return np.unique(np.concatenate(found))
-
-
-def components(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of the connected groups, and the nodes (ascending) they are of."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    nodes, places = np.unique(np.concatenate([one, other]), return_inverse=True)
-    left, right = np.split(places, 2)
-    shape = (len(nodes), len(nodes))
-    if not len(nodes):
-        return np.empty(0, np.int64), nodes
-    links = coo_array((np.ones(len(left), np.int8), (left, right)), shape=shape)
-    return connected_components(links, directed=False)[1].astype(np.int64), nodes
 
 
 def cosines(

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog
-from gtp_core.neighbors.pairs import Likeness
+from gtp_core.neighbors.complete import Compare, completed
+from gtp_core.neighbors.pairs import MOST_PAIRS, Likeness
 from gtp_core.store import Progress
 from gtp_core.trajectories import in_threads
 
@@ -27,6 +28,7 @@ _TEXTS_AT_ONCE = 20_000
 _BANDS, _ROWS_A_BAND = 42, 3
 _NONE, _NO_BANDS = np.empty(0, np.uint64), np.empty((0, _BANDS), np.uint64)
 _BUCKET = 64  # members of a bucket up to which all its pairs are candidates
+_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9)  # from the floor: where groups are completed
 
 
 def exact_texts(catalog: Catalog) -> Likeness:
@@ -60,7 +62,11 @@ def near_texts(catalog: Catalog, progress: Progress | None = None) -> Likeness:
 
 
 def text_pairs(batches: Iterable[pl.Series]) -> Likeness:
-    """The same of texts, in pieces of some thousand."""
+    """The same of texts, in pieces of some thousand.
+
+    Texts of one bucket are candidates, and with them all pairs of the groups of up to 2,000 that
+    these form, while there is room.
+    """
     texts, codes, sizes, bands = [_NONE], [_NONE], [np.empty(0, np.int64)], [_NO_BANDS]
     for batch in batches:
         words, counts = _words(batch)
@@ -70,16 +76,40 @@ def text_pairs(batches: Iterable[pl.Series]) -> Likeness:
         sizes.append(size)
         bands.append(_bands(kept, size))
     size = np.concatenate(sizes)
-    starts = np.concatenate([[0], np.cumsum(size)])
     copies = _first_of(np.concatenate(texts))
     # Copies have the same shingles, and a text without words is like no other.
     firsts = np.flatnonzero((copies == np.arange(len(copies))) & (size > 0))
+    n = max(len(firsts), 1)
+    compare = _comparing(np.concatenate(codes), size, firsts)
     found = _bucket_pairs(np.concatenate(bands)[firsts])
-    one, other = firsts[found // max(len(firsts), 1)], firsts[found % max(len(firsts), 1)]
-    score = _jaccards(np.concatenate(codes), starts, one, other)
-    kept = np.flatnonzero(score >= TEXT_FLOOR)
-    order = kept[np.lexsort((other[kept], one[kept], -score[kept]))]
-    return Likeness("near-text", copies, one[order], other[order], score[order], TEXT_FLOOR)
+    score = compare(found // n, found % n)
+    kept = score >= TEXT_FLOOR
+    found, score, whole = completed(found[kept], score[kept], n, _LEVELS, compare, MOST_PAIRS)
+    seen = np.zeros(len(copies))
+    seen[firsts] = whole[: len(firsts)]
+    one, other = firsts[found // n], firsts[found % n]
+    order = np.lexsort((other, one, -score))
+    return Likeness("near-text", copies, one[order], other[order], score[order], TEXT_FLOOR, seen)
+
+
+def comparing_texts(catalog: Catalog, rows: np.ndarray) -> Compare:
+    """How alike these rows' texts are, pair by pair, as `near_texts` reports it."""
+    rows = np.unique(rows)
+    codes, sizes = [_NONE], [np.empty(0, np.int64)]
+    for start in range(0, len(rows), _TEXTS_AT_ONCE):
+        texts = catalog.texts(rows[start : start + _TEXTS_AT_ONCE])
+        words, counts = _words(texts["prompt"] + "\n" + texts["completion"])
+        kept, size = _sets(*_shingles(words, counts))
+        codes.append(kept)
+        sizes.append(size)
+    compare = _comparing(np.concatenate(codes), np.concatenate(sizes), np.arange(len(rows)))
+    return lambda one, other: compare(np.searchsorted(rows, one), np.searchsorted(rows, other))
+
+
+def _comparing(codes: np.ndarray, sizes: np.ndarray, rows: np.ndarray) -> Compare:
+    """How alike the sets of these rows are, by their places in `rows`."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    return lambda one, other: _jaccards(codes, starts, rows[one], rows[other])
 
 
 def _words(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
