@@ -37,7 +37,8 @@ class Asked:
     """What the controls say, and by what a cached answer about it is known.
 
     Attributes:
-        thresholds: basis and threshold of every basis that drops.
+        thresholds: basis and threshold of every basis.
+        drops: the bases for which a sample goes.
         sources: best first, for the rule `source`.
         chains: whether every chain is split.
         edits: numbers of those in force that say something about duplicates.
@@ -45,6 +46,7 @@ class Asked:
     """
 
     thresholds: tuple[tuple[str, float], ...]
+    drops: tuple[str, ...]
     sources: tuple[str, ...]
     chains: bool
     edits: tuple[int, ...]
@@ -73,7 +75,8 @@ def decided(view: View, known: Neighbors) -> tuple[Decision, str]:
         help="A~B~C where C is not like A: take such groups apart until all members are alike.",
     )
     asked = Asked(
-        tuple((basis, thresholds[basis]) for basis in _DROPS[drops]),
+        tuple(thresholds.items()),
+        _DROPS[drops],
         _sources(view.catalog) if "source" in (rule, other) else (),
         chains,
         tuple(one.edit for one in view.catalog.edits() if one.what in _EDITS),
@@ -147,13 +150,16 @@ def _selection_key(view: View) -> str:
 
 @st.cache_resource(max_entries=32, show_spinner="Deciding who is kept")
 def _decision(_view: View, _known: Neighbors, asked: Asked, rule: str) -> Decision:
-    thresholds = dict(asked.thresholds)
+    beside = dict(asked.thresholds)
+    thresholds = {basis: beside[basis] for basis in asked.drops}
     gain = None
     if rule == "gain":
         gain = gains_of(_weigh(_view, asked.key), rows_alike(_known, thresholds))
     gtp = _view.select("gtp")
     scores = selection_scores(_view.catalog, _view.problem, gtp, rule, asked.sources, gain)
-    return duplicates(_view.catalog, _known, thresholds, scores, rule=rule, chains=asked.chains)
+    return duplicates(
+        _view.catalog, _known, thresholds, scores, rule=rule, chains=asked.chains, beside=beside
+    )
 
 
 def weighed(view: View) -> Weighed | str:

@@ -1,6 +1,7 @@
 """Promises about duplicates: who goes has a kept row that matches it, whatever a curator says."""
 
 import itertools
+import json
 from contextlib import closing
 from dataclasses import replace
 
@@ -345,25 +346,55 @@ def test_planted_copies_of_gradients_are_found_on_a_store(known):
     assert counted(decision)["dropped"].to_list() == [len(pairs)]
 
 
-def test_in_a_large_group_of_a_store_no_two_that_stay_are_alike(tmp_path, monkeypatch):
+@pytest.fixture
+def alike_throughout(tmp_path, monkeypatch):
+    """A store of texts that differ in a word, and of gradients that nearly all lean one way."""
     words = [f"w{i}" for i in range(60)]
     texts = [" ".join(w if i != j else "other" for j, w in enumerate(words)) for i in range(60)]
 
-    def alike_throughout(rows, plain=conftest.sample_table):
-        return plain(rows).with_columns(
-            prompt=pl.Series([texts[row] for row in rows], dtype=pl.String)
-        )
+    def table_of(rows, plain=conftest.sample_table):
+        prompts = pl.Series([texts[row] for row in rows], dtype=pl.String)
+        return plain(rows).with_columns(prompt=prompts)
 
-    monkeypatch.setattr("conftest.sample_table", alike_throughout)
-    store = build_store(tmp_path / "store", common=8.0, invalid={}, duplicates={})
+    monkeypatch.setattr("conftest.sample_table", table_of)
+    return build_store(tmp_path / "store", common=8.0, invalid={}, duplicates={8: 2})
+
+
+def test_twins_are_crossed_whatever_a_sample_goes_for(alike_throughout):
+    at = {"text": 1.0, "near-text": 0.8, "gradient": 0.999}
+    with closing(open_catalog(alike_throughout.folder)) as catalog:
+        graph = prepare_neighbors(catalog)
+        whole = crossing(decided(catalog, graph, at=at))
+        assert whole["n"].to_list() == [2, 58, 0, 0]
+        for some in (["text"], ["text", "near-text"], ["gradient"]):
+            decision = decided(catalog, graph, at={basis: at[basis] for basis in some}, beside=at)
+            assert list(decision.groups) == some
+            assert crossing(decision).equals(whole)
+        usual = decided(catalog, graph, at={"gradient": 0.95})
+        assert crossing(usual).equals(crossing(decided(catalog, graph)))
+
+
+def test_the_command_crosses_twins_whatever_a_sample_goes_for(own_catalog, capsys):
+    store = str(own_catalog.store.folder)
+    words = ["duplicates", store, "--threshold", "0.999", "--text-threshold", "0.6", "--json"]
+    told = []
+    for more in ([], ["--basis", "text"], ["--basis", "gradient"]):
+        assert main([*words, *more]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["twins"] == told[1]["twins"] == told[2]["twins"]
+    assert sum(row["n"] for row in told[0]["twins"] if row["gradient"]) >= 5
+    assert {(one["partly"], one["unmet"]) for one in told} == {(0, 0)}
+
+
+def test_in_a_large_group_of_a_store_no_two_that_stay_are_alike(alike_throughout, monkeypatch):
     monkeypatch.setattr("gtp_core.neighbors.complete.WHOLE", 4)
     monkeypatch.setattr("gtp_core.neighbors.text._BUCKET", 4)
     at = {"near-text": 0.8, "gradient": 0.95}
-    with closing(open_catalog(store.folder)) as catalog:
+    with closing(open_catalog(alike_throughout.folder)) as catalog:
         graph = prepare_neighbors(catalog)
         decisions = {basis: decided(catalog, graph, at={basis: at[basis]}) for basis in at}
         table = catalog.texts(np.arange(60))
-    rows = open_trajectories(store).rows(np.arange(60)).astype(np.float64)
+    rows = open_trajectories(alike_throughout).rows(np.arange(60)).astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     whole = (table["prompt"] + "\n" + table["completion"]).to_list()
     words = np.array([[shingle_likeness(a, b) for a in whole] for b in whole])
@@ -510,8 +541,6 @@ def test_a_link_holds_as_many_ids_as_it_can():
 def test_the_command_saves_and_says_what_goes(own_catalog, capsys, tmp_path):
     store = str(own_catalog.store.folder)
     assert main(["duplicates", store, "--threshold", "0.999", "--basis", "gradient", "--json"]) == 0
-    import json
-
     answer = json.loads(capsys.readouterr().out)
     assert {"sample_id": "id-0045", "keeper": "id-0005"}.items() <= next(
         row for row in answer["dropped"] if row["sample_id"] == "id-0045"

@@ -21,6 +21,7 @@ from gtp_core.methods import Settings
 from gtp_core.neighbors import (
     THRESHOLDS,
     answers_of,
+    crossing,
     duplicates,
     families,
     kept_in,
@@ -112,6 +113,13 @@ def test_what_the_core_decides_is_shown_with_its_guarantee(opened, core):
     assert f"{total:,} groups, {kept:,} with a keeper ✓" in said(app)
     assert f"{gone:,} of {gone:,} rows that go have a kept row" in said(app)
     assert sum(int(m.value.replace(",", "")) for m in app.metric) == 120
+
+
+def test_twins_of_text_and_gradient_are_crossed_whatever_a_sample_goes_for(opened, core):
+    wanted = [f"{n:,}" for n in crossing(decided(core))["n"]]
+    assert wanted[2] != "0"
+    for drops in ("any", "texts", "gradient"):
+        assert [metric.value for metric in opened(keep="first", drops=drops).metric] == wanted
 
 
 def test_a_keeper_both_a_cannot_link_and_undo(opened, core):

@@ -112,10 +112,11 @@ def find_duplicates(options: argparse.Namespace) -> Answer:
         known = saved_neighbors(catalog) or prepare_neighbors(catalog, progress=report_progress)
         rule = options.keep or ("weight" if options.run_id else "longest")
         support, scores = _scores(catalog, options, rule)
-        asked = dict.fromkeys(options.basis or BASES, 1.0)
-        asked |= {"near-text": options.text_threshold} if "near-text" in asked else {}
-        asked |= {"gradient": options.threshold} if "gradient" in asked else {}
-        decision = duplicates(catalog, known, asked, scores, rule=rule, chains=options.split_chains)
+        every = {"near-text": options.text_threshold, "gradient": options.threshold}
+        asked = {basis: every.get(basis, 1.0) for basis in options.basis or BASES}
+        decision = duplicates(
+            catalog, known, asked, scores, rule=rule, chains=options.split_chains, beside=every
+        )
         save_clusters(catalog, decision)
         good, gone = guarantee(decision)
         table = counted(decision)
@@ -125,6 +126,8 @@ def find_duplicates(options: argparse.Namespace) -> Answer:
             "rule": rule,
             "dropped": ledger(catalog, decision).to_dicts(),
             "kept": int(decision.stays.sum()),
+            "partly": decision.partly,
+            "unmet": decision.unmet,
         }
         if support is not None:
             answer["taken"] = {

@@ -16,7 +16,6 @@ from gtp_core.neighbors.answers import (
 from gtp_core.neighbors.duplicates import (
     THRESHOLDS,
     accepting,
-    cluster_use,
     counted,
     crossing,
     duplicates,
@@ -28,8 +27,6 @@ from gtp_core.neighbors.duplicates import (
     rows_alike,
     rule_change,
     saved_sentence,
-    use_along,
-    use_sentence,
 )
 from gtp_core.neighbors.graph import Graph
 from gtp_core.neighbors.groups import (
@@ -90,6 +87,7 @@ from gtp_core.neighbors.shown import (
     taken_along,
     taken_sentence,
 )
+from gtp_core.neighbors.use import cluster_use, use_along, use_sentence
 from gtp_core.neighbors.words import diff_lines, link_by, link_to, word_diff
 
 __all__ = [

@@ -1,6 +1,7 @@
 """What the Duplicates page and the command ask: counts, groups with their texts, use."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,7 @@ def duplicates(
     *,
     rule: str,
     chains: bool = False,
+    beside: Mapping[str, float] = {},
 ) -> Decision:
     """Groups on the asked bases and who is kept of them, with the curator's edits in force.
 
@@ -40,6 +42,7 @@ def duplicates(
         scores: as `rule_scores` gives them.
         rule: which rule that is.
         chains: whether groups with a chain are split by complete linkage.
+        beside: thresholds of the bases that drop nothing, for `crossing`; THRESHOLDS otherwise.
 
     Raises:
         CatalogError: an unknown basis, none, or a threshold below the floor or above 1.
@@ -64,7 +67,13 @@ def duplicates(
     def decision_of(found: dict[str, Groups]) -> Decision:
         return decide(found, scores, rule=rule, splits=splits, keepers=keepers, banned=banned)
 
-    return settled(groups, decision_of, _comparers(catalog, neighbors), splits)
+    decision = settled(groups, decision_of, _comparers(catalog, neighbors), splits)
+    others = {
+        basis: group(found, max(found.floor, beside.get(basis, THRESHOLDS[basis])), splits)
+        for basis, found in neighbors.likenesses.items()
+        if basis not in groups
+    }
+    return replace(decision, alike=decision.groups | others)
 
 
 def _comparers(
@@ -108,10 +117,13 @@ def _asked(neighbors: Neighbors, basis: str, threshold: float) -> Likeness:
 
 
 def crossing(decision: Decision) -> pl.DataFrame:
-    """Samples by having a text twin and having a gradient twin: text, gradient, n (4 rows)."""
+    """Samples by having a text twin and having a gradient twin: text, gradient, n (4 rows).
+
+    Of all likenesses, whichever of them a sample goes for.
+    """
     n = decision.n_samples
     alike = {"text": np.zeros(n, bool), "gradient": np.zeros(n, bool)}
-    for basis, groups in decision.groups.items():
+    for basis, groups in (decision.alike or decision.groups).items():
         alike["gradient" if basis == "gradient" else "text"] |= groups.label >= 0
     rows = [
         (text, gradient, int(((alike["text"] == text) & (alike["gradient"] == gradient)).sum()))
@@ -260,62 +272,3 @@ def accepting(decision: Decision, basis: str, least: float) -> tuple[int, np.nda
     new[list(decision.preferred)] = False
     asked = np.isin(groups.label, np.unique(groups.label[new])) & stays
     return len(np.unique(groups.label[asked])), np.flatnonzero(asked)
-
-
-def cluster_use(groups: Groups, supports: Mapping[str, np.ndarray]) -> pl.DataFrame:
-    """What selections took of the groups: one row each.
-
-    Returns:
-        selection, chosen, in_groups (of them in any group), groups (touched), several (groups of
-        which it took more than one), surplus (samples beyond one of each group), most.
-    """
-    rows = []
-    for name, support in supports.items():
-        label = groups.label[np.asarray(support, np.int64)]
-        _, taken = np.unique(label[label >= 0], return_counts=True)
-        rows.append(
-            (
-                name,
-                len(support),
-                int(taken.sum()),
-                len(taken),
-                int((taken > 1).sum()),
-                int(taken.sum() - len(taken)),
-                int(taken.max(initial=0)),
-            )
-        )
-    names = ["selection", "chosen", "in_groups", "groups", "several", "surplus", "most"]
-    return pl.DataFrame(rows, schema=names, orient="row")
-
-
-def use_sentence(use: pl.DataFrame) -> str:
-    """What `cluster_use` found, in one sentence."""
-    parts = [
-        f"{row['selection']} took {row['in_groups']:,} of its {row['chosen']:,} samples from "
-        f"{row['groups']:,} groups, more than one from {row['several']:,} of them"
-        for row in use.iter_rows(named=True)
-    ]
-    return "; ".join(parts) + "."
-
-
-def use_along(
-    groups: Groups, path: pl.DataFrame, methods: Sequence[str] = ("gtp", "top-k")
-) -> pl.DataFrame:
-    """The same along the budgets of a prepared path: method, budget, surplus, several, groups."""
-    tables = []
-    for method in methods:
-        rows = path.filter((pl.col("method") == method) & (pl.col("seed") == 0)).sort("budget")
-        supports = {
-            str(row["budget"]): np.array(row["support"], np.int64)
-            for row in rows.iter_rows(named=True)
-        }
-        if supports:
-            found = cluster_use(groups, supports)
-            tables.append(
-                found.select(
-                    pl.lit(method).alias("method"),
-                    pl.col("selection").cast(pl.Int64).alias("budget"),
-                    *("chosen", "surplus", "several", "groups"),
-                )
-            )
-    return pl.concat(tables) if tables else pl.DataFrame()

@@ -1,7 +1,7 @@
 """Which duplicates stay and which go: every row that goes has a kept row that matches it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -37,6 +37,7 @@ class Decision:
         partly: samples in groups too large for all their pairs, in which the rows that stay were
             compared with each other.
         unmet: rows that stay in them and were not, since that would have taken too long.
+        alike: by basis, the groups of all likenesses, of those too for which nobody goes.
     """
 
     groups: dict[str, Groups]
@@ -49,6 +50,7 @@ class Decision:
     order: np.ndarray
     partly: int = 0
     unmet: int = 0
+    alike: dict[str, Groups] = field(default_factory=dict)
 
     @cached_property
     def stays(self) -> np.ndarray:
