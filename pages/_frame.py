@@ -86,7 +86,8 @@ def header(*, steady: bool = False) -> View:
         names = catalog.store.task_names
         _address.seed("task", names, names[0])
         task = left.selectbox("Validation task", names, key="task")
-        settings, posed, auto = settings_of(right)
+        parts = [checkpoint.name for checkpoint in catalog.store.checkpoints]
+        settings, posed, auto = settings_of(right, parts)
         _edits.undo_button(last, catalog)  # before anything that pins or bans could forbid
         edits = _edits.standing(catalog, steady=steady)
         problem = problem_of(catalog, task, posed, edits, digest_of(catalog))

@@ -1,5 +1,6 @@
 """What a visitor may set: the budget, and everything under Settings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from pages._show import choice, plain
 _DEFAULT_SHARE = 0.05
 _DEFAULT_BUDGET = 200  # samples, where 5 % of the pool would be more
 
+_ALL = "all"
 _CAPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _SUBSPACES = ("none", "pca:64", "pca:128", "pca:256")
 _RIDGES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
@@ -38,8 +40,13 @@ def budget_of(place: Any, problem: Problem, n_candidates: int) -> str:
     return exact or str(slid)
 
 
-def settings_of(place: Any) -> tuple[Settings, dict[str, Any], str]:
-    """The settings, how the problem is posed, and who decides about the ridge."""
+def settings_of(place: Any, checkpoints: Sequence[str]) -> tuple[Settings, dict[str, Any], str]:
+    """The settings, how the problem is posed, and who decides about the ridge.
+
+    Args:
+        place: where the button is drawn that opens them.
+        checkpoints: names of the store's.
+    """
     _address.seed("exact", None, "")
     _address.seed("ridge", _RIDGES, Settings.ridge)
     with place.popover("Settings", icon=":material/settings:", width="stretch"):
@@ -102,6 +109,21 @@ def settings_of(place: Any) -> tuple[Settings, dict[str, Any], str]:
             key="cap",
             format_func=lambda most: f"{most:,}" if most else "any number",
         )
+        copies = choice(
+            "Exact copies",
+            ["any", "one"],
+            "copies",
+            words={"any": "any number", "one": "at most one"},
+            about="Samples with the very same prompt and completion.",
+        )
+        factors = _factors(checkpoints)
+        _address.seed("used", [*factors], _ALL)
+        used = st.selectbox(
+            "Checkpoints",
+            [*factors],
+            key="used",
+            help="Whose gradients are compared. Weigh them with `select --checkpoint NAME=FACTOR`.",
+        )
         _address.seed("subspace", _SUBSPACES, "none")
         subspace = st.selectbox(
             "Subspace",
@@ -110,9 +132,23 @@ def settings_of(place: Any) -> tuple[Settings, dict[str, Any], str]:
             help="Pursue in each checkpoint's principal directions; it ends in full dimension.",
         )
     posed: dict[str, Any] = {"common_direction": direction, "gradients": gradients}
-    posed["caps"] = {"source": int(cap)} if cap else {}
+    posed["caps"] = ({"source": int(cap)} if cap else {}) | (
+        {"duplicate": 1} if copies == "one" else {}
+    )
+    posed["checkpoints"] = factors[used]
     chosen = replace(Settings(), ridge=float(ridge), fill=fill, weights=weights, subspace=subspace)
     return replace(chosen, subtasks=subtasks), posed, auto
+
+
+def _factors(checkpoints: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Which checkpoints may be compared, in words, and the factors that say so."""
+    found: dict[str, dict[str, float]] = {_ALL: {}}
+    if len(checkpoints) > 1:
+        for name in checkpoints:
+            found[f"only {name}"] = {other: 0.0 for other in checkpoints if other != name}
+    if len(checkpoints) > 2:
+        found |= {f"without {name}": {name: 0.0} for name in checkpoints}
+    return found
 
 
 def fit_subspace(problem: Problem, settings: Settings) -> None:

@@ -365,6 +365,23 @@ def test_a_large_pool_is_answered_at_once_by_an_estimate_until_it_is_computed(
     assert metrics(app)["GTP residual"] == f"{solved.residual_weighted:.3f}"
 
 
+@pytest.mark.parametrize("used", ["all", "only step-1", "without step-1"])
+def test_copies_and_checkpoints_are_what_was_set(opened, core, used):
+    names = [checkpoint.name for checkpoint in core.store.checkpoints]
+    used = used.replace("step-1", names[1])
+    left_out = {"a": (), "o": [n for n in names if n != names[1]], "w": [names[1]]}[used[0]]
+    told = {"copies": "one", "used": used, "exact": "9"}
+    problem = pose(core, "maths", caps={"duplicate": 1}, checkpoints=dict.fromkeys(left_out, 0.0))
+    solved = select(problem, "9")
+    for where in ("overview", "budget_lab"):
+        app = opened(where, task="maths", **told)
+        assert not app.exception
+        assert not app.error
+        shown = {label: value for label, value in metrics(app).items() if "esidual" in label}
+        assert f"{solved.residual_weighted:.3f}" in shown.values()
+    assert app.selectbox(key="used").value == used
+
+
 @pytest.mark.parametrize("where", ["overview", "budget_lab"])
 def test_while_a_path_is_prepared_the_rest_of_the_page_is_there(opened, monkeypatch, where):
     from pages import _view
