@@ -9,6 +9,7 @@ from gtp_core.neighbors import (
     Decision,
     Shown,
     brief,
+    chain_words,
     diff_lines,
     ids_of,
     link_to,
@@ -57,12 +58,10 @@ def show(
         f"({_frame.plain(row['why'])}). "
         + _frame.plain(taken_sentence(decision.groups[basis], cluster, supports))
     )
+    splits = False
     if row["chain"]:
-        st.warning(
-            f"This is a chain: some of its members are less alike than "
-            f"{decision.groups[basis].threshold:g}. Split takes it apart until all are alike.",
-            icon=":material/link:",
-        )
+        told, splits = chain_words(decision.groups[basis], cluster)
+        st.warning(told, icon=":material/link:")
     _members(found)
     lines = {str(line["sample_id"]): line for line in found.to_dicts()}
     ids = list(lines)
@@ -71,7 +70,7 @@ def show(
     picked = str(left.selectbox(label, ids[1:] or ids, key=f"member-{basis}-{ids[0]}"))
     other = sample_of(view.catalog, lines[picked]["beside"])
     with left:
-        _actions(view, decision, basis, shown, place, picked, str(other["sample_id"]))
+        _actions(view, decision, basis, shown, place, picked, str(other["sample_id"]), splits)
     with right:
         _beside(lines[picked], other, [c.name for c in view.catalog.store.checkpoints])
     if (path := view.prepared()) is not None:
@@ -133,6 +132,7 @@ def _actions(
     place: int,
     picked: str,
     beside: str,
+    splits: bool,
 ) -> None:
     """Buttons and keys: step through the groups, and say what is to become of this one."""
     row, firsts = shown.table.row(place, named=True), shown.table["first"].to_list()
@@ -156,7 +156,7 @@ def _actions(
         "make-keeper": ([picked], ""),
         "keep-both": (two, ""),
         "no-duplicate": (two[:1], beside),
-        "split-group": (ids[:1] if row["chain"] else [], ""),
+        "split-group": (ids[:1] if splits else [], ""),
         "accept-group": (kept if row["yours"] == "" else [], ""),
         "exclude-group": (ids if row["yours"] != "excluded" else [], ""),
     }

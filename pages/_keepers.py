@@ -72,7 +72,8 @@ def decided(view: View, known: Neighbors) -> tuple[Decision, str]:
     chains = left.toggle(
         "Split every chain",
         key="chains",
-        help="A~B~C where C is not like A: take such groups apart until all members are alike.",
+        help="A~B~C where C is not like A: take such groups apart until all members are alike. "
+        "Groups of more than 2,000 different members stay whole.",
     )
     asked = Asked(
         tuple(thresholds.items()),

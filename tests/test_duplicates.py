@@ -20,6 +20,7 @@ from gtp_core.errors import CatalogError
 from gtp_core.figures.duplicates import sizes_figure, threshold_figure, use_figure
 from gtp_core.neighbors import (
     THRESHOLDS,
+    chain_words,
     cluster_use,
     counted,
     crossing,
@@ -109,6 +110,21 @@ def test_a_chain_is_split_until_all_members_are_alike():
     assert asked.label.tolist() == split.label.tolist()
     other = group(likeness(4, CHAIN), 0.95, Splits(whole=frozenset([3])))
     assert other.label.tolist() == [0, 0, 0, -1]
+
+
+def test_what_is_too_large_to_be_split_says_so():
+    found = group(likeness(4, CHAIN), 0.95)
+    told, splits = chain_words(found, 0)
+    assert splits
+    assert told.startswith("This is a chain")
+    long = likeness(2001, {(i, i + 1): 0.9 for i in range(2000)})
+    told, splits = chain_words(group(long, 0.8), 0)
+    assert not splits
+    assert "2,001 different members" in told
+    whole = group(long, 0.8, Splits(whole=frozenset([0])))
+    assert whole.count == 1  # as the sentence says
+    partly = group(replace(long, seen=np.full(2001, 2.0)), 0.8)
+    assert "too large for all its pairs" in chain_words(partly, 0)[0]
 
 
 def test_two_that_are_no_duplicates_never_share_a_group_nor_a_keeper():

@@ -155,6 +155,13 @@ def test_a_chain_is_told_and_split(opened, core):
     assert decided(core).groups["gradient"].count == 5
 
 
+def test_a_chain_too_large_to_be_split_offers_no_split(opened, core, monkeypatch):
+    monkeypatch.setattr("gtp_core.neighbors.groups.LARGEST", 2)
+    app = opened(keep="first", basis="gradient", group="id-0080")
+    assert "only groups of up to 2 are split" in said(app)
+    assert app.get_by_key("split-group").disabled
+
+
 def test_a_group_is_accepted_then_excluded_and_both_are_one_edit(opened, core):
     app = opened(keep="first", basis="gradient", group="id-0005")
     app.get_by_key("accept-group").click().run()

@@ -38,7 +38,13 @@ GRAPH_JOB = "neighbors"
 def neighbors_arguments(verb: argparse.ArgumentParser) -> None:
     """The arguments of `neighbors`."""
     store_argument(verb)
-    verb.add_argument("--seed", type=int, default=0, help="of the projection and the search")
+    verb.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the projection and the search (default: %(default)s); the pages and `duplicates` "
+        "read the graph of seed 0 only, any other is kept beside it, to be compared",
+    )
     verb.add_argument(
         "--map",
         action="append",
@@ -102,7 +108,8 @@ def duplicates_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--split-chains",
         action="store_true",
-        help="split groups in which two members are not alike themselves",
+        help="split groups in which two members are not alike themselves; those of more than 2,000 "
+        "different members stay whole",
     )
 
 

@@ -31,6 +31,7 @@ from gtp_core.neighbors.duplicates import (
 from gtp_core.neighbors.graph import Graph
 from gtp_core.neighbors.groups import (
     Groups,
+    chain_words,
     group_table,
     score_histogram,
     size_table,
@@ -109,6 +110,7 @@ __all__ = [
     "answers_of",
     "brief",
     "brief_pairs",
+    "chain_words",
     "cluster_use",
     "columns",
     "counted",

@@ -11,7 +11,9 @@ from gtp_core.catalog import Edit
 from gtp_core.neighbors.complete import components
 from gtp_core.neighbors.pairs import Likeness
 
-_LARGEST = 2000  # distinct members up to which a group is split by complete linkage
+LARGEST = 2000
+"""Different members up to which a group is split by complete linkage."""
+
 _APART = 2.0  # distance of members that are not alike; those of a curator's split are farther
 
 
@@ -132,7 +134,7 @@ def _split(
     for mine in np.split(order, edges[1:]) if len(order) else []:
         members = np.unique(np.concatenate([one[mine], other[mine]]))
         chain = len(mine) < len(members) * (len(members) - 1) // 2
-        if not chain or len(members) > _LARGEST:
+        if not chain or len(members) > LARGEST:
             continue
         if splits.chains or asked & set(members.tolist()):
             part = _complete_link(
@@ -166,6 +168,36 @@ def _complete_link(
     np.fill_diagonal(far, 0.0)
     tree = linkage(squareform(far, checks=False), method="complete")
     return np.asarray(fcluster(tree, 1 - threshold + 1e-6, criterion="distance"))
+
+
+def partly_seen(groups: Groups) -> np.ndarray:
+    """(n_samples,) bool: who is in a group whose pairs were not all looked at."""
+    seen, copies = groups.likeness.seen, groups.likeness.copies
+    if seen is None:
+        return np.zeros(len(copies), bool)
+    rows = np.flatnonzero(groups.label >= 0)
+    late = rows[seen[copies[rows]] > groups.threshold + 1e-6]
+    return (groups.label >= 0) & np.isin(groups.label, np.unique(groups.label[late]))
+
+
+def chain_words(groups: Groups, cluster: int) -> tuple[str, bool]:
+    """What is said of a group in which two members are not known to be alike, and if it is split.
+
+    Returns:
+        one or two sentences, and whether complete linkage takes it apart.
+    """
+    members = np.flatnonzero(groups.label == cluster)
+    distinct = len(np.unique(groups.likeness.copies[members]))
+    told = f"This is a chain: some of its members are less alike than {groups.threshold:g}."
+    if partly_seen(groups)[members[0]]:
+        told = "This group is too large for all its pairs: not all of its members may be alike."
+    if distinct > LARGEST:
+        return (
+            f"{told} It has {distinct:,} different members; only groups of up to {LARGEST:,} are "
+            "split. A higher threshold makes smaller groups.",
+            False,
+        )
+    return f"{told} Split takes it apart until all are alike.", True
 
 
 def group_table(groups: Groups) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gtp_core.neighbors.complete import Compare
-from gtp_core.neighbors.groups import Groups, Splits, apart_codes
+from gtp_core.neighbors.groups import Groups, Splits, apart_codes, partly_seen
 from gtp_core.neighbors.keepers import Decision
 
 _AT_ONCE = 256  # rows that are compared with the kept ones in one go
@@ -30,16 +30,6 @@ class Comparer:
             return None
         self.left -= len(one)
         return self.compare(one, other)
-
-
-def partly_seen(groups: Groups) -> np.ndarray:
-    """(n_samples,) bool: who is in a group whose pairs were not all looked at."""
-    seen, copies = groups.likeness.seen, groups.likeness.copies
-    if seen is None:
-        return np.zeros(len(copies), bool)
-    rows = np.flatnonzero(groups.label >= 0)
-    late = rows[seen[copies[rows]] > groups.threshold + 1e-6]
-    return (groups.label >= 0) & np.isin(groups.label, np.unique(groups.label[late]))
 
 
 def settled(
