@@ -18,6 +18,7 @@ from gtp_core.atoms import Atoms
 from gtp_core.errors import CancelledError
 from gtp_core.estimate import (
     EXACT,
+    HEADROOM,
     MOST_PRODUCTS,
     ProductsKept,
     RowsKept,
@@ -104,6 +105,23 @@ class _State:
 
 
 First = Callable[[np.ndarray, int], np.ndarray]
+
+
+def kept_bytes(budget: int, dim: int) -> int:
+    """Memory in bytes that the atoms met by a pursuit take: how many may run side by side.
+
+    Where inner products are kept, rows of float64, and a second time while others join them; else
+    float16 rows with room for more.
+    """
+    if _keeps_products(budget, dim):
+        return 2 * 8 * _REACH * budget * dim
+    return round(2 * 3 * HEADROOM * budget * dim)
+
+
+def _keeps_products(budget: int, dim: int) -> bool:
+    """Whether the inner products of all atoms met are few enough to be written down."""
+    met = _REACH * budget
+    return met**2 * dim <= _MOST_WORK and met <= MOST_PRODUCTS
 
 
 @on_one_thread
@@ -200,8 +218,7 @@ class _Hunt:
         self._budget, self._pinned = budget, pinned
         self._first, self._capped = first or _the_first, first is not None
         self.scale = float(np.linalg.norm(target))
-        self._few = (_REACH * budget) ** 2 * atoms.dim <= _MOST_WORK
-        self._few &= _REACH * budget <= MOST_PRODUCTS
+        self._few = _keeps_products(budget, atoms.dim)
         kind = ProductsKept if self._few else RowsKept
         self._working: Working = kind(atoms, target, ridge)
         self._progress = _PROGRESS if self._few else _ROW_PROGRESS

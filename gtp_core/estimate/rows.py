@@ -13,7 +13,7 @@ _FEW_STEPS, _LOOSE = 3, 1e-2  # in a guess, and the gradient that is left then
 _SWEEPS = 4  # of descent between two exact gradients
 _MAX_SWEEPS = 400
 _LEAPS = 60  # steps of conjugate gradients at once
-_HEADROOM = 1.5  # of the space taken, so that joining does not copy all rows every time
+HEADROOM = 1.5  # of the space taken, so that joining does not copy all rows every time
 
 
 class RowsKept:
@@ -45,7 +45,7 @@ class RowsKept:
         """Rows with room behind those there are, which stay where they are."""
         needed = len(self.index) + count
         if len(self._space) < needed:
-            larger = np.empty((int(_HEADROOM * needed), self._atoms.dim), self._space.dtype)
+            larger = np.empty((int(HEADROOM * needed), self._atoms.dim), self._space.dtype)
             larger[: len(self.index)] = self._block.rows
             self._space = larger
         return self._space[:needed]

@@ -10,10 +10,10 @@ from gtp_core.atoms import Problem, together, weighted_sums
 from gtp_core.estimate import on_one_thread
 from gtp_core.methods import Settings, parse_budget, select
 from gtp_core.methods.register import OnRound
-from gtp_core.pursuit import Selection, Stop
+from gtp_core.pursuit import Selection, Stop, kept_bytes
 
 LOW_RELIABILITY = 0.5
-_SIDE_BY_SIDE = 4e9  # bytes of rows that pursuits may keep at a time
+_SIDE_BY_SIDE = 4e9  # bytes that pursuits may keep of the atoms they met, at a time
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ def choose(
 ) -> tuple[Selection, HeldOut | None]:
     """What `select` and `held_out` say, for the passes over the atoms of one of them.
 
-    On a large store the selection and the fits of the parts run side by side, and a pass serves
-    them all: the held-out match needs none of its own. Of what was cancelled nothing is held out.
+    On a large store the selection and the fits of the parts run side by side, as many as memory
+    holds, and a pass serves them all: the held-out match needs none of its own. Of what was
+    cancelled nothing is held out.
     """
     chosen = together(
         [problem, *(part for part, _ in problem.parts)],
@@ -127,8 +128,8 @@ def _matched(problem: Problem, fitted: Sequence[Selection]) -> HeldOut | None:
 
 
 def _at_once(problem: Problem, budget: str | int) -> int:
-    """How many pursuits keep their rows in memory side by side."""
+    """How many pursuits keep what they met in memory side by side."""
     amount, unit = parse_budget(budget)
     share = {"": 1.0, "%": len(problem.tokens) / 100, "tok": 1 / max(problem.tokens.mean(), 1)}
-    rows = min(3 * amount * share[unit], problem.atoms.n_samples)
-    return max(1, int(_SIDE_BY_SIDE // (2 * problem.atoms.dim * max(rows, 1))))
+    count = min(max(round(amount * share[unit]), 1), problem.atoms.n_samples)
+    return max(1, int(_SIDE_BY_SIDE // kept_bytes(count, problem.atoms.dim)))
