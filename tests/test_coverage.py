@@ -136,6 +136,22 @@ def test_a_cell_of_the_heatmap_is_where_its_source_and_topic_are(catalog):
         assert grid[sources.index(source), topics.index(name)] == pytest.approx(chosen / pool)
 
 
+def test_sources_that_are_not_drawn_are_told_and_counted():
+    met = pl.DataFrame(
+        {
+            "source": [f"s{i:02d}" for i in range(25)],
+            "topic": ["maths"] * 25,
+            "pool": range(50, 25, -1),
+            "chosen": [1] * 20 + [0] * 5,
+        }
+    )
+    picture = source_topics_figure(met, "light")
+    assert len(picture.figure.data[0].z) == 20
+    assert "where 5 of 25 sources and topics meet (20 of 25 sources drawn)" in picture.alt
+    assert picture.table.height == 25
+    assert "drawn" not in source_topics_figure(met.head(20), "light").alt
+
+
 @pytest.mark.parametrize("name", ["length", "influence", "norm"])
 def test_a_measure_is_held_against_the_pool_and_its_bins_hold_everybody(catalog, problem, name):
     values = measured(catalog, problem, name)

@@ -77,15 +77,17 @@ def source_topic_axes(met: pl.DataFrame) -> tuple[list[str], list[str]]:
 
 
 def source_topics_figure(met: pl.DataFrame, theme: Theme) -> Picture:
-    """Heatmap of sources against topics: the share of each cell that is chosen."""
+    """Heatmap of sources against topics: the share of each cell that is chosen.
+
+    Of more than 20 sources the largest are drawn; the title and the table count all.
+    """
     sources, topics = source_topic_axes(met)
-    table = met.filter(pl.col("source").is_in(sources)).with_columns(
-        (pl.col("chosen") / pl.col("pool")).alias("rate")
-    )
+    table = met.with_columns((pl.col("chosen") / pl.col("pool")).alias("rate"))
+    drawn = table.filter(pl.col("source").is_in(sources))
     place = {name: i for i, name in enumerate(topics)}
     line = {name: i for i, name in enumerate(sources)}
     grid = np.full((len(sources), len(topics)), np.nan, np.float32)
-    for source, topic, rate in table.select("source", "topic", "rate").rows():
+    for source, topic, rate in drawn.select("source", "topic", "rate").rows():
         grid[line[source], place[topic]] = rate
     figure = go.Figure(
         go.Heatmap(
@@ -101,6 +103,9 @@ def source_topics_figure(met: pl.DataFrame, theme: Theme) -> Picture:
     )
     empty = table.filter(pl.col("chosen") == 0).height
     title = f"Nothing is chosen where {empty:,} of {table.height:,} sources and topics meet"
+    total = met["source"].n_unique()
+    if total > len(sources):
+        title += f" ({len(sources)} of {total:,} sources drawn)"
     height = max(SMALL_HEIGHT + 150, 200 + 22 * len(sources))
     lay_out(figure, theme, title=title, x="topic", y="source", height=height)
     figure.update_xaxes(type="category", tickangle=-40)
