@@ -28,7 +28,8 @@ asked = [(method, Settings()) for method in METHODS]
 asked += [("gtp", Settings(weights="uniform")), ("gtp", Settings(subtasks="each"))]
 for method, settings in asked:
     found, held = choose(problem, 8, method=method, settings=settings)
-    told = [float(x).hex() for x in (found.residual_weighted, found.residual_as_trained, held.match)]
+    left = found.residual_weighted, found.residual_as_trained
+    told = [float(x).hex() for x in (*left, held.match)]
     bytes_ = found.support.tobytes() + found.weights.tobytes()
     print(method, hashlib.sha256(bytes_).hexdigest(), *told)
 print(reliability(problem, 2).split_half.hex())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gtp_core.atoms import Problem
-from gtp_core.errors import BudgetError, MethodError
+from gtp_core.errors import BudgetError, CancelledError, MethodError
 from gtp_core.estimate import on_one_thread
 from gtp_core.methods.budgets import parse_budget, samples_of
 from gtp_core.methods.register import FILLS, METHODS, SUBTASKS, WEIGHTS, OnRound, Settings
@@ -106,11 +106,17 @@ def _select_tokens(
         except BudgetError:  # more than this method takes at once: fewer may do
             high = middle - 1
             continue
+        except CancelledError:
+            if best is None:
+                raise
+            return replace(best, stop=Stop.CANCELLED)
         fits = problem.tokens[selection.support].sum() <= tokens
         if fits and (best is None or len(selection.support) >= len(best.support)):
             best = selection
         low, high = (middle, high) if fits else (low, middle - 1)
-        if high < max(low, 1) or (best is not None and selection.stop is Stop.CANCELLED):
+        if best is not None and selection.stop is Stop.CANCELLED:
+            return replace(best, stop=Stop.CANCELLED)
+        if high < max(low, 1):
             break
     if best is None:
         raise BudgetError(

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from gtp_core.atoms import Problem, strongest
-from gtp_core.errors import BudgetError, MethodError
+from gtp_core.errors import BudgetError, CancelledError, MethodError
 from gtp_core.estimate import non_negative_ridge, on_one_thread
 from gtp_core.methods.register import OnRound, Settings, finish, method
-from gtp_core.methods.steps import largest_first, open_to, top_up
+from gtp_core.methods.steps import filled_up, largest_first, open_to
 from gtp_core.pursuit import Round, Selection, Stop
 
 MOST = 5_000  # samples refitted together: 200 MB of inner products
@@ -96,19 +96,10 @@ def _one_by_one(
         raise MethodError(
             f"subtasks=each; {name} matches the mean of the subtasks. Take subtasks=mean, or gtp."
         )
-    fit, rounds = _Fit(problem, settings.ridge, refit), list[Round]()
-    stop = fit.stop(settings.tolerance)
-    while stop is None and len(fit.support) < count and len(rounds) < picks * count:
-        done = fit.enter()
-        if done is None:
-            stop = Stop.EXHAUSTED
-            break
-        rounds.append(done)
-        stop = fit.stop(settings.tolerance)
-        if on_round and on_round(done) and stop is None:
-            stop = Stop.CANCELLED
+    fit = _Fit(problem, settings.ridge, refit)
+    rounds, stop = _rounds(fit, count, picks * count, settings.tolerance, on_round)
     support, weights = largest_first(fit.support, fit.weights)
-    filled = top_up(problem, support, count if settings.fill == "influence" else 0)
+    filled, stop = filled_up(problem, support, count, settings.fill, stop)
     return finish(
         problem,
         name,
@@ -118,8 +109,30 @@ def _one_by_one(
         n_filled=len(filled),
         rounds=tuple(rounds),
         pruned=np.setdiff1d(fit.entered, np.concatenate([support, filled])),
-        stop=stop or Stop.ROUNDS,
+        stop=stop,
     )
+
+
+def _rounds(
+    fit: "_Fit", count: int, most: int, tolerance: float, on_round: OnRound | None
+) -> tuple[list[Round], Stop]:
+    """At most so many rounds, and why there are no more; cancelled, what was taken is kept."""
+    rounds = list[Round]()
+    stop = fit.stop(tolerance)
+    while stop is None and len(fit.support) < count and len(rounds) < most:
+        try:
+            done = fit.enter()
+        except CancelledError:
+            if len(fit.support) == 0:
+                raise
+            return rounds, Stop.CANCELLED
+        if done is None:
+            return rounds, Stop.EXHAUSTED
+        rounds.append(done)
+        stop = fit.stop(tolerance)
+        if on_round and on_round(done) and stop is None:
+            stop = Stop.CANCELLED
+    return rounds, stop or Stop.ROUNDS
 
 
 class _Fit:

@@ -56,12 +56,14 @@ def pursued_apart(
         return pursued(part, share + (i < more) + len(part.pinned), settings, on_round)
 
     answers = together(problems, work)
-    support = np.concatenate([answer[0] for answer in answers])
-    weights = np.concatenate([answer[1] for answer in answers]) / groups
-    support, weights = largest_first(support, weights)
-    pruned = np.setdiff1d(np.concatenate([answer[3] for answer in answers]), support)
     stops = [answer[4] for answer in answers]
     stop = Stop.CANCELLED if Stop.CANCELLED in stops else stops[0]
+    if stop is Stop.CANCELLED:  # parts not begun have no say in the mean
+        answers = [answer for answer in answers if len(answer[0])] or answers[:1]
+    support = np.concatenate([answer[0] for answer in answers])
+    weights = np.concatenate([answer[1] for answer in answers]) / len(answers)
+    support, weights = largest_first(support, weights)
+    pruned = np.setdiff1d(np.concatenate([answer[3] for answer in answers]), support)
     return support, weights, _rounds(problem, answers), pruned, stop
 
 

@@ -6,9 +6,11 @@ import numpy as np
 
 from gtp_core.atoms import ArrayAtoms, Atoms, Block, Problem, StoredAtoms, strongest
 from gtp_core.atoms.sharing import consecutive
+from gtp_core.errors import CancelledError
 from gtp_core.methods.pursuits import gtp
-from gtp_core.methods.register import OnRound, Settings, finish, method
-from gtp_core.methods.steps import top_up
+from gtp_core.methods.register import OnRound, Settings, equal_weights, finish, method
+from gtp_core.methods.steps import filled_up
+from gtp_core.methods.subspace import NO_SUBSPACE
 from gtp_core.pursuit import Round, Selection, Stop
 
 PART = 20_000  # candidates
@@ -33,15 +35,12 @@ def gtp_hierarchical(
     parts = np.array_split(np.flatnonzero(free), max(1, -(-int(free.sum()) // PART)))
     if len(parts) == 1:
         return replace(gtp(problem, count, settings, on_round), method="gtp-hierarchical")
+    inside = replace(settings, fill="influence" if settings.weights == "uniform" else "none")
     heard = _Listener(on_round)
-    bare = replace(settings, fill="none")
-    met = problem.pinned
-    for part in parts:
-        if not heard.cancelled:
-            won = gtp(_limited(problem, part, problem.pinned[:0]), count, bare, heard)
-            met = np.union1d(met, won.support)
-    final = gtp(_limited(problem, met, problem.pinned), count, bare, heard)
-    filled = top_up(problem, final.support, count if settings.fill == "influence" else 0)
+    won = _winners(problem, parts, count, inside, heard)
+    met = np.unique(np.concatenate([problem.pinned, *(winner.support for winner in won)]))
+    final = _among(problem, met, won, count, inside, heard)
+    filled, stop = filled_up(problem, final.support, count, settings.fill, final.stop)
     support = np.concatenate([final.support, filled])
     selection = finish(
         problem,
@@ -52,12 +51,79 @@ def gtp_hierarchical(
         n_filled=len(filled),
         rounds=final.rounds,
         pruned=np.setdiff1d(met, support),
-        stop=Stop.CANCELLED if heard.cancelled else final.stop,
+        stop=stop,
     )
     selection = replace(selection, settings=final.settings)
     if settings.subtasks == "mean":
         return selection
     return replace(selection, residual_weighted=final.residual_weighted)
+
+
+def _winners(
+    problem: Problem,
+    parts: list[np.ndarray],
+    count: int,
+    settings: Settings,
+    heard: "_Listener",
+) -> list[Selection]:
+    """What every part chooses; cancelled, what those chose that were begun."""
+    won: list[Selection] = []
+    for part in parts:
+        try:
+            won.append(gtp(_limited(problem, part, problem.pinned[:0]), count, settings, heard))
+        except CancelledError:
+            if not won:
+                raise
+            heard.cancelled = True
+        heard.cancelled |= won[-1].stop is Stop.CANCELLED
+        if heard.cancelled:
+            break
+    return won
+
+
+def _among(
+    problem: Problem,
+    met: np.ndarray,
+    won: list[Selection],
+    count: int,
+    settings: Settings,
+    heard: "_Listener",
+) -> Selection:
+    """What a pursuit among the winners chooses; cancelled, no less than the best part chose."""
+    final = None
+    if not heard.cancelled:
+        try:
+            final = gtp(_limited(problem, met, problem.pinned), count, settings, heard)
+        except CancelledError:
+            heard.cancelled = True
+    if final is not None and final.stop is not Stop.CANCELLED:
+        return final
+    best = _pinned_too(problem, min(won, key=lambda s: s.residual_weighted), count, settings)
+    if final is None or best.residual_weighted < final.residual_weighted:
+        return replace(best, stop=Stop.CANCELLED)
+    return final
+
+
+def _pinned_too(
+    problem: Problem, selection: Selection, count: int, settings: Settings
+) -> Selection:
+    """A selection of one part, where nothing is pinned, with the pinned; no pass is needed."""
+    if len(problem.pinned) == 0:
+        return selection
+    support = np.sort(problem.first(selection.support, count))
+    if settings.weights == "uniform":
+        both = equal_weights(problem, selection.method, count, support)
+        return replace(both, rounds=selection.rounds)
+    fixed = _limited(problem, support[:0], support)
+    both = gtp(fixed, len(support), replace(settings, subspace=NO_SUBSPACE), None)
+    alive = (both.weights > 0) | np.isin(both.support, problem.pinned)
+    return replace(
+        both,
+        support=both.support[alive],
+        weights=both.weights[alive],
+        rounds=selection.rounds,
+        settings=selection.settings,
+    )
 
 
 @dataclass

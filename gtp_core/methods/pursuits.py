@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from gtp_core.atoms import Problem, strongest
+from gtp_core.errors import CancelledError
 from gtp_core.methods.groups import n_groups, pursued_apart
 from gtp_core.methods.register import OnRound, Settings, equal_weights, finish, method
-from gtp_core.methods.steps import largest_first, top_up
+from gtp_core.methods.steps import filled_up, largest_first, top_up
 from gtp_core.methods.subspace import Pursued, pursued
 from gtp_core.methods.subtasks import pursue_each
-from gtp_core.methods.uniform import even_within
+from gtp_core.methods.uniform import as_trained, even_within
 from gtp_core.pursuit import Round, Selection, Stop
 
 
@@ -37,10 +38,8 @@ def _selected(problem: Problem, count: int, settings: Settings, found: Pursued) 
     """The selection that comes of a pursuit: filled up, or as it will be trained."""
     support, weights, rounds, pruned, stop = found
     if settings.weights == "uniform":
-        return _uniform(problem, count, settings, support, rounds, pruned, stop)
-    filled = np.empty(0, np.int64)
-    if settings.fill == "influence":
-        filled = top_up(problem, support, count)
+        return _uniform(problem, count, settings, found)
+    filled, stop = filled_up(problem, support, count, settings.fill, stop)
     return finish(
         problem,
         "gtp",
@@ -64,8 +63,7 @@ def _joint(problem: Problem, count: int, settings: Settings, on_round: OnRound |
     """
     found = pursue_each(problem, count, settings, on_round)
     support, weights = largest_first(found.support, found.weights.mean(axis=1))
-    wanted = count if settings.fill == "influence" else 0
-    filled = top_up(problem, support, wanted)
+    filled, stop = filled_up(problem, support, count, settings.fill, found.stop)
     selection = finish(
         problem,
         "gtp",
@@ -75,30 +73,43 @@ def _joint(problem: Problem, count: int, settings: Settings, on_round: OnRound |
         n_filled=len(filled),
         rounds=found.rounds,
         pruned=np.setdiff1d(found.pruned, filled),
-        stop=found.stop,
+        stop=stop,
     )
     return replace(selection, residual_weighted=found.residual)
 
 
-def _uniform(
-    problem: Problem,
-    count: int,
-    settings: Settings,
-    support: np.ndarray,
-    rounds: tuple[Round, ...],
-    pruned: np.ndarray,
-    stop: Stop,
-) -> Selection:
+def _uniform(problem: Problem, count: int, settings: Settings, found: Pursued) -> Selection:
     """The selection as it will be trained: all weights equal, begun with what was pursued."""
-    everyone = problem.atoms.n_samples
-    ranked = strongest(problem.influence, problem.atoms.candidates, everyone, positive=False)
-    pursued = np.concatenate([support, top_up(problem, support, count)])
-    starts = [pursued, problem.first(ranked, count)]
-    size = max(map(len, starts))
-    starts = [start for start in starts if len(start) == size]
-    even = even_within(problem, starts, size, settings.ridge)
+    support, _, rounds, pruned, stop = found
+    if stop is Stop.CANCELLED and len(support):
+        even = np.sort(support)
+    else:
+        even, whole = _evened(problem, count, settings, support)
+        stop = stop if whole else Stop.CANCELLED
     pruned = np.setdiff1d(np.union1d(pruned, support), even)
     selection = equal_weights(problem, "gtp", count, even, pruned=pruned, stop=stop)
     kept = int(np.isin(even, support).sum())
     exchanged = Round(len(even) - kept, kept, len(support) - kept, selection.residual_as_trained)
     return replace(selection, rounds=(*rounds, exchanged))
+
+
+def _evened(
+    problem: Problem, count: int, settings: Settings, support: np.ndarray
+) -> tuple[np.ndarray, bool]:
+    """An even support, begun with one that was pursued, and whether nobody cancelled it."""
+    begun = [support] if len(support) else []
+    try:
+        everyone = problem.atoms.n_samples
+        ranked = strongest(problem.influence, problem.atoms.candidates, everyone, positive=False)
+        starts = [
+            np.concatenate([support, top_up(problem, support, count)]),
+            problem.first(ranked, count),
+        ]
+        size = max(map(len, starts))
+        starts = [start for start in starts if len(start) == size]
+        begun += starts
+        return even_within(problem, starts, size, settings.ridge), True
+    except CancelledError:
+        if not begun:
+            raise
+        return np.sort(min(begun, key=lambda start: as_trained(problem, start))), False

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from gtp_core.atoms import Problem, strongest
+from gtp_core.errors import CancelledError
+from gtp_core.pursuit import Stop
 
 
 def open_to(problem: Problem, support: np.ndarray) -> np.ndarray:
@@ -27,6 +29,25 @@ def largest_first(support: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray,
     rounded = np.round(weights / max(weights.max(initial=0), 1e-300), 12)
     order = np.lexsort((support, -rounded))
     return support[order], weights[order]
+
+
+def filled_up(
+    problem: Problem, support: np.ndarray, count: int, fill: str, stop: Stop
+) -> tuple[np.ndarray, Stop]:
+    """The samples that `fill` adds to a support, and why it ended: nothing once cancelled.
+
+    Raises:
+        CancelledError: before anything was chosen.
+    """
+    none = np.empty(0, np.int64)
+    if fill != "influence" or stop is Stop.CANCELLED:
+        return none, stop
+    try:
+        return top_up(problem, support, count), stop
+    except CancelledError:
+        if len(support) == 0:
+            raise
+        return none, Stop.CANCELLED
 
 
 def top_up(problem: Problem, support: np.ndarray, count: int) -> np.ndarray:

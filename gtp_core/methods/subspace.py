@@ -7,7 +7,7 @@ import numpy as np
 
 from gtp_core.atoms import Atoms, Block, Problem, strongest
 from gtp_core.atoms.subspace import Subspaces
-from gtp_core.errors import MethodError
+from gtp_core.errors import CancelledError, MethodError
 from gtp_core.estimate import on_one_thread
 from gtp_core.methods.register import OnRound, Settings
 from gtp_core.methods.steps import largest_first
@@ -95,7 +95,11 @@ def pursued(
     visited = np.union1d(support, pruned)
     if stop is Stop.CANCELLED:
         return _told(problem, first, visited, (), stop)
-    met = np.union1d(support, problem.atoms.strongest(first.residual, _reach(problem, count)))
+    try:
+        found = problem.atoms.strongest(first.residual, _reach(problem, count))
+    except CancelledError:
+        return _told(problem, first, visited, (), Stop.CANCELLED)
+    met = np.union1d(support, found)
     some = GatheredAtoms.of(problem.atoms, np.union1d(met, problem.pinned))
     places, weights, rounds, left, stop = _pursue(
         problem, some, problem.target, count, settings, on_round

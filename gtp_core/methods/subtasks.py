@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gtp_core.atoms import Problem, strongest
-from gtp_core.errors import BudgetError
+from gtp_core.errors import BudgetError, CancelledError
 from gtp_core.estimate import non_negative_ridge, on_one_thread
 from gtp_core.methods.register import OnRound, Settings
 from gtp_core.pursuit import Round, Stop
@@ -55,8 +55,11 @@ def pursue_each(
 ) -> Joint:
     """Pursue the targets of all subtasks with at most `count` samples between them.
 
+    Atoms whose passes raise CancelledError end it; the best round so far is kept.
+
     Raises:
         BudgetError: more samples than can be weighed together.
+        CancelledError: before anything was chosen.
     """
     if count > MOST:
         raise BudgetError(
@@ -72,6 +75,15 @@ def pursue_each(
 
 def _run(hunt: "_Hunt", settings: Settings, on_round: OnRound | None) -> Stop:
     """Rounds until something ends them."""
+    try:
+        return _rounds(hunt, settings, on_round)
+    except CancelledError:
+        if len(hunt.best.support) == 0:
+            raise
+        return Stop.CANCELLED
+
+
+def _rounds(hunt: "_Hunt", settings: Settings, on_round: OnRound | None) -> Stop:
     for described in hunt.steps():
         if described.residual <= settings.tolerance:
             return Stop.TOLERANCE
