@@ -50,7 +50,7 @@ _region.draw(_region.pictured(picture, key, drawn), key, source)
 st.caption(
     "The map is for browsing: near on it is not always near in truth. Reasons come from "
     "full-dimension gradients. A denser grey means more samples; the signs are chosen ones: point "
-    "at one to see which (some six hundred of each kind say how their text begins), draw a lasso "
+    "at one to see which (up to six hundred of each kind say how their text begins), draw a lasso "
     "or a box to see what is special about a region."
 )
 _browse.strip()

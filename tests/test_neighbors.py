@@ -2,13 +2,17 @@
 
 import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import polars as pl
 import pytest
 
-from gtp_core.neighbors import prepare_neighbors, saved_neighbors
+from gtp_core.catalog import open_catalog
+from gtp_core.neighbors import kept, prepare_neighbors, saved_neighbors
 from gtp_core.neighbors.complete import components
 from gtp_core.neighbors.graph import build_graph, same_rows
 from gtp_core.neighbors.kept import put
@@ -302,6 +306,46 @@ def test_the_graph_is_built_once_and_found_again(own_catalog):
     copies = again.likenesses["gradient"].copies
     assert copies[45] == copies[5]
     assert copies[[7, 20, 33]].tolist() == [-1, -1, -1]
+
+
+def test_two_that_want_the_same_graph_build_it_once(own_catalog, monkeypatch):
+    built, told, begun, waited = [], [], threading.Event(), threading.Event()
+    plain = kept._build
+
+    def build(*what):
+        built.append(1)
+        begun.set()
+        assert waited.wait(30)  # until the other one has said that it waits
+        return plain(*what)
+
+    def tell(done, total, what):
+        told.append(what)
+        waited.set()
+
+    monkeypatch.setattr(kept, "_build", build)
+    with closing(open_catalog(own_catalog.store.folder)) as other, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(prepare_neighbors, own_catalog)
+        assert begun.wait(30)
+        second = prepare_neighbors(other, progress=tell)
+        assert second.folder == first.result().folder
+    assert len(built) == 1
+    assert "waiting" in told[0]
+    assert not list(own_catalog.workspace.glob("neighbors/.*"))
+
+
+def test_who_waits_for_a_graph_can_be_cancelled(tmp_path):
+    def stop(done, total, what):
+        raise KeyboardInterrupt
+
+    with (
+        kept.alone(tmp_path / "lock", None),
+        pytest.raises(KeyboardInterrupt),
+        kept.alone(tmp_path / "lock", stop),
+    ):
+        raise AssertionError("it did not wait")
+    with kept.alone(tmp_path / "lock", stop):
+        assert (tmp_path / "lock").exists()
+    assert not (tmp_path / "lock").exists()
 
 
 def test_what_is_damaged_is_built_again(own_catalog):

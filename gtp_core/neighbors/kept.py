@@ -1,14 +1,17 @@
 """What is found once and kept in `neighbors/<digest>/` of the workspace, the manifest last."""
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +28,7 @@ from gtp_core.trajectories import open_trajectories
 VERSION = 1
 MANIFEST = "manifest.json"
 GEOMETRIES = ("kept", "removed")
+_WAIT = 0.2  # seconds between two looks whether another process has ended
 _OLD_WHOLE = 64  # members up to which an older version looked at all pairs of a group
 _STALE = 3600.0  # seconds after which an unfinished folder is nobody's
 _SHARES = {"sketch": 20, "graph": 50, "pairs": 20, "texts": 10}
@@ -75,6 +79,8 @@ def prepare_neighbors(
 ) -> Neighbors:
     """The graph of a store and all its pairs, built once and kept in the workspace.
 
+    While another process builds it, this one waits for it.
+
     Args:
         catalog: the open store.
         geometry: whether the pool's common direction is `kept` in the trajectories or `removed`.
@@ -84,8 +90,16 @@ def prepare_neighbors(
     known = saved_neighbors(catalog, geometry=geometry, seed=seed)
     if known is not None:
         return known
-    graph, likenesses = _build(catalog, geometry, seed, progress)
     folder = neighbors_folder(catalog, geometry=geometry, seed=seed)
+    with alone(folder.with_name(f".{folder.name}.lock"), progress):
+        known = saved_neighbors(catalog, geometry=geometry, seed=seed)
+        return known or _made(catalog, folder, geometry, seed, progress)
+
+
+def _made(
+    catalog: Catalog, folder: Path, geometry: str, seed: int, progress: Progress | None
+) -> Neighbors:
+    graph, likenesses = _build(catalog, geometry, seed, progress)
     said = _settings(catalog, geometry, seed)
     counts: dict[str, Any] = {
         "n_samples": catalog.store.n_samples,
@@ -107,6 +121,38 @@ def prepare_neighbors(
 
     put(folder, write)
     return _read(folder)
+
+
+@contextmanager
+def alone(path: Path, progress: Progress | None) -> Iterator[None]:
+    """Hold a lock on a file, which the system lets go whatever becomes of this process.
+
+    Args:
+        path: of the file; it is taken away in the end.
+        progress: told while another process holds it; may raise to cancel.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(path, "wb") as file:
+            if _held(file, path):
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+        if progress:
+            progress(0, 100, "waiting for another process that builds the same graph")
+        time.sleep(_WAIT)
+
+
+def _held(file: IO[bytes], path: Path) -> bool:
+    """Whether this process got the lock, and on the file that lies there."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The one before may have taken the file away after it was opened here.
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def put(folder: Path, write: Callable[[Path], None]) -> None:
