@@ -46,7 +46,33 @@ for place, name in zip(places[2:], ("gtp", "top-k"), strict=True):
         border=True,
     )
 
-curves = st.container()  # drawn last: with settings never used before it may take a minute
+curves, ready = st.container(), view.prepared() is not None
+
+
+def draw_curves() -> None:
+    """Along the budgets, once their path is there."""
+    with curves, _frame.one_sentence():
+        path = view.path()
+    if path is None:
+        return
+    left, right = curves.columns(2)
+    with left:
+        floor = view.reliability.noise_floor if view.reliability else None
+        _frame.show(
+            residual_figure(
+                path, view.theme, budget=len(gtp.support), column=column, noise_floor=floor
+            ),
+            "residual-by-budget",
+        )
+    with right:
+        _frame.show(
+            held_out_figure(path, view.theme, budget=len(gtp.support), stop=enough(path)),
+            "held-out-by-budget",
+        )
+
+
+if ready:  # otherwise last: with settings never used before they may take a minute
+    draw_curves()
 
 left, right = st.columns(2)
 with left:
@@ -63,20 +89,5 @@ _frame.samples(chosen_table(view.catalog, view.problem, view.select(method)), "c
 
 _list.compare(view, {"GTP": gtp, "top-k": topk})
 
-with curves, _frame.one_sentence():
-    path = view.path()
-if path is not None:
-    left, right = curves.columns(2)
-    with left:
-        floor = view.reliability.noise_floor if view.reliability else None
-        _frame.show(
-            residual_figure(
-                path, view.theme, budget=len(gtp.support), column=column, noise_floor=floor
-            ),
-            "residual-by-budget",
-        )
-    with right:
-        _frame.show(
-            held_out_figure(path, view.theme, budget=len(gtp.support), stop=enough(path)),
-            "held-out-by-budget",
-        )
+if not ready:
+    draw_curves()

@@ -38,7 +38,31 @@ for place, (name, value, against, about) in zip(
     place.metric(name, value, border=True, help=about)
     place.caption(against)
 
-curves = st.container()  # drawn last: with settings never used before it may take a minute
+curves, ready = st.container(), view.prepared() is not None
+
+
+def draw_curves() -> None:
+    """Along the budgets, once their path is there."""
+    with curves, _frame.one_sentence():
+        path = view.path()
+    if path is None:
+        return
+    left, right = curves.columns(2)
+    with left:
+        stop = enough(path)
+        _frame.show(
+            held_out_figure(path, view.theme, budget=len(gtp.support), stop=stop), "held-out"
+        )
+    with right:
+        floor = view.reliability.noise_floor if view.reliability else None
+        _frame.show(
+            residual_figure(path, view.theme, budget=len(gtp.support), noise_floor=floor),
+            "residual",
+        )
+
+
+if ready:  # otherwise last: with settings never used before they may take a minute
+    draw_curves()
 
 left, right = st.columns(2)
 with left:
@@ -55,18 +79,5 @@ with right:
     matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
     _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")
 
-with curves, _frame.one_sentence():
-    path = view.path()
-if path is not None:
-    left, right = curves.columns(2)
-    with left:
-        stop = enough(path)
-        _frame.show(
-            held_out_figure(path, view.theme, budget=len(gtp.support), stop=stop), "held-out"
-        )
-    with right:
-        floor = view.reliability.noise_floor if view.reliability else None
-        _frame.show(
-            residual_figure(path, view.theme, budget=len(gtp.support), noise_floor=floor),
-            "residual",
-        )
+if not ready:
+    draw_curves()
