@@ -1,11 +1,13 @@
 """Precision and recall of duplicates: the demo against what was planted, a pool against its truth.
 
     python -m benchmarks.duplicates
+    python -m benchmarks.duplicates --families
     python -m benchmarks.duplicates --pool pool.jsonl --groups truth.jsonl.gz --pairs near.csv
 
 A pool is JSON lines of `id`, `prompt`, `completion` (a .zst is read with the `zstd` program),
 groups are JSON lines of `kind` and `ids`, pairs a CSV of `id_a` and `id_b`: all pairs that have a
-Jaccard similarity of at least 0.8, by brute force.
+Jaccard similarity of at least 0.8, by brute force. Families are of 400 to 5,000 near copies each
+among 1,000 strangers, against every pair; rows are gone through in an order drawn by chance.
 """
 
 import argparse
@@ -25,7 +27,13 @@ import polars as pl
 
 from gtp_core.catalog import open_catalog
 from gtp_core.neighbors import Likeness, prepare_neighbors
-from gtp_core.neighbors.text import text_pairs
+from gtp_core.neighbors.complete import Compare
+from gtp_core.neighbors.graph import build_graph
+from gtp_core.neighbors.groups import Splits, group
+from gtp_core.neighbors.keepers import decide
+from gtp_core.neighbors.pairs import FLOOR, MOST_PAIRS, candidates
+from gtp_core.neighbors.settle import Comparer, settled
+from gtp_core.neighbors.text import comparing, text_pairs
 
 DEMO = Path(__file__).resolve().parents[1] / "data" / "demo"
 _PAIRS_A_GROUP = 500  # of a large group: the first, for it has thousands
@@ -101,6 +109,63 @@ def demo() -> None:
                 print(f"{basis:>10} from {threshold:.2f}: {len(found.all()):,} pairs; {told}")
 
 
+def families() -> None:
+    """Large families of near gradients and near texts: pairs found, and rows that stay."""
+    for size in (400, 2000, 5000):
+        generator = np.random.default_rng(size)
+        rows = generator.standard_normal((size + 1000, 64))
+        rows[:size] = generator.standard_normal(64) + 0.1 * generator.standard_normal((size, 64))
+        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        seen = np.zeros(len(rows))
+        graph = build_graph(rows, np.ones(len(rows), bool))
+        one, other, floor = candidates(graph, rows, FLOOR, MOST_PAIRS, seen)
+        score = np.einsum("ij,ij->i", rows[one], rows[other])
+        order = np.argsort(-score, kind="stable")
+        near = Likeness(
+            "gradient", graph.copies, one[order], other[order], score[order], floor, seen
+        )
+        _family(near, 0.95, lambda a, b, v=rows: np.einsum("ij,ij->i", v[a], v[b]))
+        texts = [[f"w{i}" for i in range(60)] for _ in range(size)]
+        for number, place in enumerate(generator.integers(0, 60, size).tolist()):
+            texts[number][place] = f"x{number}"
+        series = pl.Series([" ".join(words) for words in texts])
+        likeness = text_pairs([series])
+        _family(likeness, 0.8, comparing(series))
+
+
+def _family(likeness: Likeness, threshold: float, compare: Compare) -> None:
+    """Print what was found of a family, and how many rows stay of those that must."""
+    n = len(likeness.copies)
+    one, other = np.triu_indices(n, 1)
+    alike = np.concatenate(
+        [compare(one[at : at + 10**6], other[at : at + 10**6]) for at in range(0, len(one), 10**6)]
+    )
+    alike = alike >= threshold - 1e-6
+    true = int(alike.sum())
+    found = int((likeness.score >= threshold - 1e-6).sum())
+    known = time.perf_counter()
+    groups = {likeness.basis: group(likeness, threshold)}
+    scores = np.random.default_rng(0).random(n)
+    decision = settled(
+        groups,
+        lambda now: decide(now, scores, rule="chance"),
+        {likeness.basis: lambda rows: Comparer(compare, 5_000_000)},
+        Splits(),
+    )
+    seconds = time.perf_counter() - known
+    near = np.zeros((n, n), bool)
+    near[one, other] = near[other, one] = alike
+    stay: list[int] = []
+    for row in np.argsort(-scores).tolist():
+        if not near[row, stay].any():
+            stay.append(row)
+    print(
+        f"{likeness.basis}, {n:,} rows from {threshold:g}: {found:,} of {true:,} pairs "
+        f"({found / true:.3f}); {int(decision.stays.sum()):,} stay, {len(stay):,} by brute force, "
+        f"{decision.unmet:,} not compared; decided in {seconds:.1f} s"
+    )
+
+
 def pool(path: Path, groups: Path | None, pairs: Path | None) -> None:
     """Near texts of a pool against what is known of it."""
     ids, texts = [], []
@@ -157,8 +222,11 @@ def main() -> None:
     parser.add_argument("--pool", type=Path, help="JSON lines of id, prompt, completion")
     parser.add_argument("--groups", type=Path, help="JSON lines of kind and ids")
     parser.add_argument("--pairs", type=Path, help="CSV of id_a, id_b: all pairs from 0.8 on")
+    parser.add_argument("--families", action="store_true", help="large families of near copies")
     asked = parser.parse_args()
-    if asked.pool:
+    if asked.families:
+        families()
+    elif asked.pool:
         pool(asked.pool, asked.groups, asked.pairs)
     else:
         demo()

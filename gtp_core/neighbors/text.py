@@ -95,15 +95,22 @@ def text_pairs(batches: Iterable[pl.Series]) -> Likeness:
 def comparing_texts(catalog: Catalog, rows: np.ndarray) -> Compare:
     """How alike these rows' texts are, pair by pair, as `near_texts` reports it."""
     rows = np.unique(rows)
-    codes, sizes = [_NONE], [np.empty(0, np.int64)]
+    texts = [pl.Series([], dtype=pl.String)]
     for start in range(0, len(rows), _TEXTS_AT_ONCE):
-        texts = catalog.texts(rows[start : start + _TEXTS_AT_ONCE])
-        words, counts = _words(texts["prompt"] + "\n" + texts["completion"])
-        kept, size = _sets(*_shingles(words, counts))
+        some = catalog.texts(rows[start : start + _TEXTS_AT_ONCE])
+        texts.append(some["prompt"] + "\n" + some["completion"])
+    compare = comparing(pl.concat(texts))
+    return lambda one, other: compare(np.searchsorted(rows, one), np.searchsorted(rows, other))
+
+
+def comparing(texts: pl.Series) -> Compare:
+    """How alike texts are, by their places."""
+    codes, sizes = [_NONE], [np.empty(0, np.int64)]
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        kept, size = _sets(*_shingles(*_words(texts[start : start + _TEXTS_AT_ONCE])))
         codes.append(kept)
         sizes.append(size)
-    compare = _comparing(np.concatenate(codes), np.concatenate(sizes), np.arange(len(rows)))
-    return lambda one, other: compare(np.searchsorted(rows, one), np.searchsorted(rows, other))
+    return _comparing(np.concatenate(codes), np.concatenate(sizes), np.arange(len(texts)))
 
 
 def _comparing(codes: np.ndarray, sizes: np.ndarray, rows: np.ndarray) -> Compare:
