@@ -1,4 +1,4 @@
-"""A promise of every method with rounds: cancelled, even within a pass, it keeps the best so far."""
+"""A promise of every method with rounds: cancelled within a pass, it keeps the best so far."""
 
 from dataclasses import replace
 
@@ -41,10 +41,10 @@ def stop_after(count: int):
 
 
 @pytest.fixture
-def problem(catalog, monkeypatch):
+def problem(own_catalog, monkeypatch):
     monkeypatch.setattr(hierarchical, "PART", 20)
     monkeypatch.setattr(groups, "_SHARE", 2)
-    return pose(catalog, "maths")
+    return pose(own_catalog, "maths")
 
 
 def calls_of(problem, budget, method, settings):
@@ -83,9 +83,9 @@ def cancelled_at(problem, when, budget, method, settings):
 @pytest.mark.parametrize(
     ("way", "pins"), [*((way, []) for way in WAYS), *((way, ["id-0050"]) for way in PINNED)]
 )
-def test_what_was_chosen_before_a_cancel_is_kept(problem, catalog, way, pins):
+def test_what_was_chosen_before_a_cancel_is_kept(problem, own_catalog, way, pins):
     method, budget, settings = WAYS[way]
-    problem = pose(catalog, "maths", pins=pins)
+    problem = pose(own_catalog, "maths", pins=pins)
     calls, whole = calls_of(problem, budget, method, settings)
     one_pass = sum(map(len, problem.atoms.trajectories.parts))
     left = []

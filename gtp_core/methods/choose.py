@@ -15,6 +15,8 @@ from gtp_core.methods.register import FILLS, METHODS, SUBTASKS, WEIGHTS, OnRound
 from gtp_core.methods.subspace import IN_SUBSPACES, prepare_subspace, rank_of
 from gtp_core.pursuit import Selection, Stop
 
+WEIGHING = ("omp", "grad-match", "craig")  # weights of their own, whatever is set
+
 
 def select(
     problem: Problem,
@@ -71,7 +73,15 @@ def _select(
 def used_settings(
     problem: Problem, budget: str | int, method: str, settings: Settings
 ) -> dict[str, Any]:
-    """Every value a selection depends on besides the store, defaults included."""
+    """Every value a selection depends on besides the store, defaults included.
+
+    The same settings go to every method, so that they can be compared. Where a method has no use
+    for one and the answer would contradict it, the value that was really used is told.
+    """
+    if method not in IN_SUBSPACES:
+        settings = replace(settings, subspace=Settings.subspace)
+    if method in WEIGHING:
+        settings = replace(settings, weights=Settings.weights)
     used = {**problem.settings, **vars(settings), "method": method, "budget": str(budget)}
     energy = prepare_subspace(problem, settings) if method in IN_SUBSPACES else None
     return used if energy is None else {**used, "subspace_energy": [round(e, 4) for e in energy]}
