@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtp_core.atoms import Problem, pose, pose_array
-from gtp_core.errors import BudgetError, MethodError
+from gtp_core.errors import BudgetError, MethodError, TaskError
 from gtp_core.methods import (
     FILLS,
+    IN_SUBSPACES,
     METHODS,
     PASSES,
     Settings,
@@ -142,6 +143,24 @@ def test_settings_of_a_selection_hold_every_value(problems, method):
     assert vars(mine).items() <= chosen.settings.items()
     assert {"budget": "10%", "method": method}.items() <= chosen.settings.items()
     assert problems["removed"].settings.items() <= chosen.settings.items()
+
+
+@every_method
+def test_a_receipt_tells_no_weights_nor_subspace_that_were_not_used(catalog, method):
+    """Methods that are compared are given the same settings; the answers decide what is told."""
+    problem = pose(catalog, "maths")
+    plain = select(problem, 8, method=method)
+    even = select(problem, 8, method=method, settings=Settings(weights="uniform"))
+    assert even.settings["weights"] in ("uniform", "non-negative")
+    if even.settings["weights"] == "uniform":
+        assert len(set(even.weights.tolist())) == 1
+    else:
+        assert even.settings == plain.settings
+        assert even.weights.tobytes() == plain.weights.tobytes()
+    if method not in IN_SUBSPACES:
+        inside = select(problem, 8, method=method, settings=Settings(subspace="pca:8"))
+        assert inside.settings == plain.settings
+        assert inside.weights.tobytes() == plain.weights.tobytes()
 
 
 @every_method
@@ -381,6 +400,16 @@ def test_settings_out_of_range_are_one_sentence(says, method, name, value):
     with pytest.raises(MethodError) as caught:
         select(array_problem(), 3, method=method, settings=Settings(**{name: value}))
     says(caught.value, f"{name}=", str(value))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_a_target_that_is_not_finite_is_one_sentence(says, bad, shape):
+    target = np.ones(shape)
+    target[..., 1] = bad
+    with pytest.raises(TaskError) as error:
+        pose_array(np.eye(3), target)
+    says(error.value, "target", str(bad), "finite")
 
 
 def test_an_unknown_method_lists_the_methods_there_are(says):

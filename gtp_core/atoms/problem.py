@@ -9,6 +9,7 @@ import numpy as np
 
 from gtp_core.atoms.matrix import ArrayAtoms, Atoms
 from gtp_core.atoms.subspace import Subspaces
+from gtp_core.errors import TaskError
 
 LARGE = 2e9  # numbers in all atoms: beyond, a pass over them costs seconds
 _SPLITS_OF_LARGE = 4
@@ -196,12 +197,20 @@ def pose_array(matrix: np.ndarray, target: np.ndarray, *, pinned: Sequence[int] 
         >>> problem = pose_array(np.eye(3), np.array([2.0, 0.0, 1.0]))
         >>> problem.atoms.strongest(problem.target, 2).tolist()
         [0, 2]
+
+    Raises:
+        TaskError: the target is not finite.
     """
     matrix = np.asarray(matrix)
     finite = np.isfinite(matrix).all(axis=1)
     usable = np.ascontiguousarray(np.where(finite[:, None], matrix, 0))
     atoms = ArrayAtoms(usable, finite & matrix.any(axis=1))
     columns = np.atleast_2d(np.asarray(target, np.float64))
+    if not np.isfinite(columns).all():
+        raise TaskError(
+            f"the target holds {columns[~np.isfinite(columns)][0]}; only finite numbers can be "
+            "matched. Give it without."
+        )
     n_samples = len(matrix)
     return Problem(
         atoms=atoms,
