@@ -8,11 +8,12 @@ import pytest
 
 from gtp_core.atoms import Cap, pose, pose_array
 from gtp_core.errors import MethodError
-from gtp_core.methods import Settings, select
+from gtp_core.methods import Settings, hierarchical, select
 from gtp_core.methods.uniform import even_support
 
-UNIFORM = Settings(weights="uniform")
+UNIFORM = Settings(weights="uniform", fill="influence")  # the whole budget
 ROUNDED = Settings(fill="influence")  # the same size, and what is left when weights are dropped
+AS_MANY_AS_HELP = Settings(weights="uniform")
 OF_TARGET = 1e-9  # of the target: float64 sums in another order
 
 
@@ -37,10 +38,18 @@ def checked(problem, count, **what):
     """The selection with equal weights, after all that every such selection promises."""
     chosen = select(problem, count, settings=replace(UNIFORM, **what))
     others = [select(problem, count, method="top-k"), select(problem, count, settings=ROUNDED)]
+    promised(problem, chosen, others)
+    assert len(chosen.support) == count
+    return chosen
+
+
+def promised(problem, chosen, others):
+    """What a selection with equal weights promises, whatever its size."""
     rows = problem.atoms.rows(chosen.support).astype(np.float64)
     free = problem.atoms.candidates.copy()
     free[problem.pinned] = True
-    assert len(set(chosen.support.tolist())) == count
+    assert len(set(chosen.support.tolist())) == len(chosen.support)
+    assert chosen.n_filled == 0
     assert free[chosen.support].all()
     assert np.isin(problem.pinned, chosen.support).all()
     assert len(set(chosen.weights.tolist())) == 1
@@ -53,7 +62,6 @@ def checked(problem, count, **what):
     assert chosen.residual_weighted == pytest.approx(left / scale if scale else 1.0, abs=1e-9)
     assert chosen.residual_as_trained == pytest.approx(chosen.residual_weighted, abs=1e-9)
     assert all(chosen.residual_as_trained <= o.residual_as_trained + OF_TARGET for o in others)
-    return chosen
 
 
 # --- never above what it began with ----------------------------------------------------------
@@ -76,6 +84,61 @@ def test_caps_hold_and_the_promise_with_them(seed):
     )
     problem = replace(problem, caps=(Cap(groups, most, "source"),))
     checked(problem, max(1, len(problem.pinned), int(0.6 * problem.most)))
+
+
+# --- fewer samples than the budget -----------------------------------------------------------
+
+
+def as_many_as_help(problem, count, **what):
+    """The selection that may leave a part of its budget, after all that it promises."""
+    settings = replace(AS_MANY_AS_HELP, **what)
+    chosen = select(problem, count, settings=settings)
+    pursued = select(problem, count, settings=replace(settings, weights="non-negative"))
+    whole = select(problem, count, settings=replace(settings, fill="influence"))
+    promised(problem, chosen, [pursued, whole, select(problem, count, method="top-k")])
+    assert min(len(pursued.support), count) <= len(chosen.support) <= count
+    if len(pursued.support) in (0, count):
+        assert chosen.support.tobytes() == whole.support.tobytes()
+        assert chosen.weights.tobytes() == whole.weights.tobytes()
+        assert chosen.rounds == whole.rounds
+    return chosen, whole
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+def test_three_samples_that_are_the_target_need_no_others(ridge):
+    """With the budget of six used up 0.707 of the target is left."""
+    problem = pose_array(np.eye(10), np.r_[1.0, 1, 1, np.zeros(7)])
+    chosen, whole = as_many_as_help(problem, 6, ridge=ridge)
+    assert (chosen.support.tolist(), chosen.budget, len(whole.support)) == ([0, 1, 2], 6, 6)
+    assert chosen.residual_as_trained == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_never_ends_above_the_pursuit_it_began_with(seed):
+    problem, count = random_problem(seed)
+    as_many_as_help(problem, count)
+
+
+def test_what_is_left_over_is_left_where_that_helps():
+    fewer = []
+    for seed in range(20):
+        problem, count = random_problem(seed)
+        chosen, whole = as_many_as_help(problem, count, ridge=0.1)
+        if len(chosen.support) < count:
+            fewer.append(whole.residual_as_trained - chosen.residual_as_trained)
+    assert len(fewer) >= 5
+    assert min(fewer) >= 0
+
+
+@pytest.mark.parametrize("fill", ["none", "influence"])
+def test_parts_keep_the_promise_too(monkeypatch, fill):
+    monkeypatch.setattr(hierarchical, "PART", 5)
+    problem = pose_array(np.eye(10), np.r_[1.0, 1, 1, np.zeros(7)])
+    settings = replace(AS_MANY_AS_HELP, fill=fill)
+    chosen = select(problem, 6, method="gtp-hierarchical", settings=settings)
+    assert len(set(chosen.weights.tolist())) == 1
+    assert len(chosen.support) == (3 if fill == "none" else 6)
+    assert {0, 1, 2} <= set(chosen.support.tolist())
 
 
 @pytest.mark.parametrize("direction", ["removed", "kept"])

@@ -39,9 +39,13 @@ def gtp_hierarchical(
     heard = _Listener(on_round)
     won = _winners(problem, parts, count, inside, heard)
     met = np.unique(np.concatenate([problem.pinned, *(winner.support for winner in won)]))
-    final = _among(problem, met, won, count, inside, heard)
+    even = settings.weights == "uniform"
+    final = _among(problem, met, won, count, settings if even else inside, heard)
     filled, stop = filled_up(problem, final.support, count, settings.fill, final.stop)
     support = np.concatenate([final.support, filled])
+    if even and len(filled):
+        both = equal_weights(problem, final.method, count, np.sort(support), stop=stop)
+        return replace(both, method="gtp-hierarchical", rounds=final.rounds)
     selection = finish(
         problem,
         "gtp-hierarchical",

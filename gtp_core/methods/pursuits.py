@@ -96,20 +96,42 @@ def _uniform(problem: Problem, count: int, settings: Settings, found: Pursued) -
 def _evened(
     problem: Problem, count: int, settings: Settings, support: np.ndarray
 ) -> tuple[np.ndarray, bool]:
-    """An even support, begun with one that was pursued, and whether nobody cancelled it."""
+    """An even support, begun with one that was pursued, and whether nobody cancelled it.
+
+    With nothing to fill up, a pursuit that needs less than the budget may be better without the
+    rest: then its own size, and one between, are tried too, and the lowest residual counts.
+    """
     begun = [support] if len(support) else []
+    found: list[np.ndarray] = []
     try:
         everyone = problem.atoms.n_samples
         ranked = strongest(problem.influence, problem.atoms.candidates, everyone, positive=False)
-        starts = [
-            np.concatenate([support, top_up(problem, support, count)]),
-            problem.first(ranked, count),
-        ]
-        size = max(map(len, starts))
-        starts = [start for start in starts if len(start) == size]
-        begun += starts
-        return even_within(problem, starts, size, settings.ridge), True
+        for wanted in _sizes(len(support), count, settings.fill):
+            starts = [
+                np.concatenate([support, top_up(problem, support, wanted)]),
+                problem.first(ranked, wanted),
+            ]
+            size = max(map(len, starts))
+            starts = [start for start in starts if len(start) == size]
+            begun += starts
+            found.append(even_within(problem, starts, size, settings.ridge))
     except CancelledError:
         if not begun:
             raise
-        return np.sort(min(begun, key=lambda start: as_trained(problem, start))), False
+        return np.sort(_nearest(problem, found + begun)), False
+    return _nearest(problem, found), True
+
+
+def _sizes(pursued: int, count: int, fill: str) -> list[int]:
+    """How many samples are tried, the whole budget first: of equal residuals the first counts."""
+    if fill != "none" or not 0 < pursued < count:
+        return [count]
+    return list(dict.fromkeys([count, (pursued + count) // 2, pursued]))
+
+
+def _nearest(problem: Problem, supports: list[np.ndarray]) -> np.ndarray:
+    """The support of the lowest as-trained residual; equal to ten digits is equal."""
+    if len(supports) == 1:
+        return supports[0]
+    scale = float(np.linalg.norm(problem.target)) or 1.0
+    return min(supports, key=lambda support: round(as_trained(problem, support) / scale, 10))

@@ -30,7 +30,8 @@ class Settings:
             `influence` to top up with the best ranked of the rest.
         seed: of random choices.
         weights: `non-negative`, fitted to the target, or `uniform`: the samples are chosen as
-            they will be trained when nobody weighs them. For `gtp` and `gtp-hierarchical`; `omp`,
+            they will be trained when nobody weighs them, fewer than the budget where `fill` is
+            `none` and fewer match better. For `gtp` and `gtp-hierarchical`; `omp`,
             `grad-match` and `craig` have weights of their own, the others equal ones anyway.
         subspace: `none`, or `pca:256`: pursue in the 256 principal directions of every
             checkpoint's gradients, then end in full dimension. For `gtp` and `gtp-hierarchical`;
