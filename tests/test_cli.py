@@ -30,7 +30,7 @@ BEYOND = {"n_filled", "store_digest"}  # what `select --json` says beside the co
 SETTINGS = {
     *("task", "budget", "method", "ridge", "max_rounds", "tolerance", "fill", "seed", "weights"),
     *("subtasks", "common_direction", "where", "pins", "bans", "n_splits", "split_seed"),
-    *("subtask_weights", "checkpoints", "caps", "subspace", "gradients"),
+    *("subtask_weights", "checkpoints", "caps", "pool_digest", "subspace", "gradients"),
 }
 
 

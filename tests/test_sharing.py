@@ -174,3 +174,14 @@ def test_cancelling_side_by_side_ends_all_of_them(catalog, shared):
     selection, held = choose(problem, 12, method="gtp", settings=Settings())
     assert selection.stop is Stop.CANCELLED
     assert held is None
+
+
+@pytest.mark.parametrize("method", ["gtp", "top-k", "omp"])
+def test_cancelled_while_fits_are_held_out_the_selection_is_kept(catalog, method):
+    """A match over fits that were cut short was told as if it had been measured."""
+    problem, asked = pose(catalog, "maths"), []
+    whole = select(cancellable(problem, lambda: asked.append(1)), 12, method=method)
+    some = cancellable(problem, stop_after(len(asked) + 2))
+    selection, held = choose(some, 12, method=method, settings=Settings())
+    assert bytes_of(selection) == bytes_of(whole)
+    assert (selection.stop, held) == (Stop.CANCELLED, None)

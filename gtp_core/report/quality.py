@@ -1,12 +1,13 @@
 """How good a selection is: reliability of the task, and held-out match."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
 from gtp_core.atoms import Problem, together, weighted_sums
+from gtp_core.errors import CancelledError
 from gtp_core.estimate import on_one_thread
 from gtp_core.methods import Settings, parse_budget, select
 from gtp_core.methods.register import OnRound
@@ -102,18 +103,26 @@ def choose(
 
     On a large store the selection and the fits of the parts run side by side, as many as memory
     holds, and a pass serves them all: the held-out match needs none of its own. Of what was
-    cancelled nothing is held out.
+    cancelled nothing is held out, nor where a fit was: what it has chosen so far says nothing.
     """
-    chosen = together(
-        [problem, *(part for part, _ in problem.parts)],
-        lambda i, some: select(
-            some, budget, method=method, settings=settings, on_round=None if i else on_round
-        ),
-        at_once=_at_once(problem, budget),
+
+    def work(i: int, some: Problem) -> Selection | None:
+        try:
+            heard = None if i else on_round
+            return select(some, budget, method=method, settings=settings, on_round=heard)
+        except CancelledError:
+            if i == 0:
+                raise
+            return None
+
+    first, *fitted = together(
+        [problem, *(part for part, _ in problem.parts)], work, at_once=_at_once(problem, budget)
     )
-    if chosen[0].stop is Stop.CANCELLED:
-        return chosen[0], None
-    return chosen[0], _matched(problem, chosen[1:])
+    assert first is not None
+    whole = [fit for fit in fitted if fit is not None and fit.stop is not Stop.CANCELLED]
+    if first.stop is Stop.CANCELLED or len(whole) < len(fitted):
+        return replace(first, stop=Stop.CANCELLED), None
+    return first, _matched(problem, whole)
 
 
 @on_one_thread
