@@ -1,6 +1,6 @@
 """What GRAD-MATCH's solver would take at a scale where it cannot finish, from single steps of it.
 
-    python -m benchmarks.omp_steps STORE --task T [--budget 1% --budget 5%] [--most 8192]
+    python -m benchmarks.omp_steps STORE --task T [--budget 1% ...] [--ridge 0.5] [--most 8192]
 
 Its solver (see `benchmarks.omp_ratio`) chooses one sample a step: a product of all atoms with the
 residual, then the inner products of all chosen, formed anew, and their weights. Both are timed on
@@ -83,14 +83,14 @@ def asserted(n_samples: int, dim: int, budget: int) -> float:
     return off
 
 
-def compared(problem: Problem, budget: int, most: int) -> str:
+def compared(problem: Problem, budget: int, most: int, *, ridge: float = LAMBDA) -> str:
     """A line: GTP measured, the solver summed from its steps."""
     start = time.perf_counter()
-    chosen = select(problem, budget, settings=Settings(ridge=LAMBDA))
+    chosen = select(problem, budget, settings=Settings(ridge=ridge))
     ours = time.perf_counter() - start
     product = timed(lambda: problem.atoms.products(problem.target[None]), 2)
     rows = problem.atoms.rows(chosen.support[:most])
-    steps = refits(rows, problem.target, LAMBDA)
+    steps = refits(rows, problem.target, ridge)
     theirs = summed(steps, product, budget)
     cells = [f"{budget:,}", f"{ours:,.0f}", f"{chosen.residual_weighted:.3f}", f"{product:.2f}"]
     cells += [f"{max(steps):,}: {steps[max(steps)]:.2f}", f"{theirs / 3600:,.1f} h"]
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("--task", required=True)
     parser.add_argument("--budget", action="append")
+    parser.add_argument("--ridge", type=float, default=LAMBDA, help="of both (default: CORDS's)")
     parser.add_argument("--most", type=int, default=8192)
     parser.add_argument("--workspace")
     options = parser.parse_args()
@@ -116,7 +117,7 @@ def main() -> None:
         for text in options.budget or ["1%", "5%"]:
             candidates = int(problem.atoms.candidates.sum())
             budget = samples_of(text, problem.atoms.n_samples, candidates)
-            print(compared(problem, budget, options.most), flush=True)
+            print(compared(problem, budget, options.most, ridge=options.ridge), flush=True)
     print(f"The paper has {PAPER:,}x.")
 
 
