@@ -1,5 +1,7 @@
 """What changes if I move the budget?"""
 
+from typing import Any
+
 import streamlit as st
 
 from gtp_core.figures import (
@@ -18,6 +20,7 @@ from gtp_core.report import (
     source_mix,
 )
 from pages import _frame, _list, _start
+from pages._curves import along_budgets
 
 _start.require("budget_lab")
 view = _frame.header()
@@ -46,16 +49,9 @@ for place, name in zip(places[2:], ("gtp", "top-k"), strict=True):
         border=True,
     )
 
-curves, ready = st.container(), view.prepared() is not None
 
-
-def draw_curves() -> None:
-    """Along the budgets, once their path is there."""
-    with curves, _frame.one_sentence():
-        path = view.path()
-    if path is None:
-        return
-    left, right = curves.columns(2)
+def draw_curves(path: Any, left: Any, right: Any) -> None:
+    """Residual and held-out match along the budgets."""
     with left:
         floor = view.reliability.noise_floor if view.reliability else None
         _frame.show(
@@ -71,8 +67,7 @@ def draw_curves() -> None:
         )
 
 
-if ready:  # otherwise last: with settings never used before they may take a minute
-    draw_curves()
+finish = along_budgets(view, draw_curves)
 
 left, right = st.columns(2)
 with left:
@@ -89,5 +84,4 @@ _frame.samples(chosen_table(view.catalog, view.problem, view.select(method)), "c
 
 _list.compare(view, {"GTP": gtp, "top-k": topk})
 
-if not ready:
-    draw_curves()
+finish()

@@ -1,5 +1,7 @@
 """Is this selection good, and when do more samples stop helping?"""
 
+from typing import Any
+
 import streamlit as st
 
 from gtp_core.catalog import Filter, spell_filters
@@ -20,6 +22,7 @@ from gtp_core.report import (
     warnings,
 )
 from pages import _frame, _start
+from pages._curves import along_budgets
 
 _start.require("overview")
 view = _frame.header()
@@ -38,16 +41,9 @@ for place, (name, value, against, about) in zip(
     place.metric(name, value, border=True, help=about)
     place.caption(against)
 
-curves, ready = st.container(), view.prepared() is not None
 
-
-def draw_curves() -> None:
-    """Along the budgets, once their path is there."""
-    with curves, _frame.one_sentence():
-        path = view.path()
-    if path is None:
-        return
-    left, right = curves.columns(2)
+def draw_curves(path: Any, left: Any, right: Any) -> None:
+    """Residual and held-out match along the budgets."""
     with left:
         stop = enough(path)
         _frame.show(
@@ -61,8 +57,7 @@ def draw_curves() -> None:
         )
 
 
-if ready:  # otherwise last: with settings never used before they may take a minute
-    draw_curves()
+finish = along_budgets(view, draw_curves)
 
 left, right = st.columns(2)
 with left:
@@ -79,5 +74,4 @@ with right:
     matches = checkpoint_match(view.catalog, view.problem, {"gtp": gtp, "top-k": topk})
     _frame.show(checkpoint_figure(matches, view.theme), "checkpoints")
 
-if not ready:
-    draw_curves()
+finish()
