@@ -6,7 +6,6 @@ go whatever becomes of it; so whoever reads the file, in whatever process, knows
 a living one, and never takes another program that got its number for it.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -17,8 +16,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from gtp_core.errors import CancelledError, CatalogError
+from gtp_core.locks import hold, is_held
 from gtp_core.store import Progress, write_json
 
 _GRACE = 3.0  # seconds between asking a worker to end and making it
@@ -102,7 +103,7 @@ def look(workspace: Path, name: str) -> Job | None:
     found = _read(path)
     if found is None or found.state not in ("running", "starting"):
         return found
-    if _alive(path):
+    if is_held(_lock(path)):
         return found
     again = _read(path)  # it may have ended between the two looks
     if again is None or again.state in ("running", "starting"):
@@ -120,9 +121,9 @@ def cancel(workspace: Path, name: str) -> Job | None:
         with suppress(ProcessLookupError):
             os.killpg(found.pid, sign)
         end = time.monotonic() + _GRACE
-        while _alive(path) and time.monotonic() < end:
+        while is_held(_lock(path)) and time.monotonic() < end:
             time.sleep(0.02)
-        if not _alive(path):
+        if not is_held(_lock(path)):
             break
     gone = replace(found, state="cancelled", ended=time.time())
     write_json(path, asdict(gone))
@@ -150,13 +151,11 @@ def as_job(work: Callable[[Progress], None], shown: Progress) -> None:
         work(shown)
         return
     path = Path(os.environ[_FILE])
-    with open(path.with_suffix(".lock"), "ab") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CancelledError(
-                f"the job of {path} runs already. Wait for it, or cancel it."
-            ) from None
+
+    def refuse() -> NoReturn:
+        raise CancelledError(f"the job of {path} runs already. Wait for it, or cancel it.")
+
+    with hold(_lock(path), refuse):
         _keep(path, work, shown)
 
 
@@ -195,13 +194,6 @@ def _read(path: Path) -> Job | None:
         return None
 
 
-def _alive(path: Path) -> bool:
-    """Whether a worker holds the lock."""
-    try:
-        with open(path.with_suffix(".lock"), "rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+def _lock(path: Path) -> Path:
+    """What the worker of a job's file holds while it lives."""
+    return path.with_suffix(".lock")

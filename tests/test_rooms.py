@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 HOUSE = Path(__file__).parents[1]
-ROOMS = ["errors", "kernels", "store", "importers", "trajectories", "catalog", "atoms", "estimate"]
-ROOMS += ["pursuit", "methods", "neighbors", "report", "figures", "export"]
+ROOMS = ["errors", "locks", "kernels", "store", "importers", "trajectories", "catalog", "atoms"]
+ROOMS += ["estimate", "pursuit", "methods", "neighbors", "report", "figures", "export"]
 ANNEXES = {  # an annex may use any room; beside them only the annexes named here
     "collect": set(),
     "demo": {"collect"},
@@ -29,6 +29,7 @@ HOMES = {
     "umap": {"neighbors"},
     "pynndescent": {"neighbors"},
     "ray": {"distributed"},
+    "filelock": {"locks"},
     "streamlit": set(),  # pages and app.py, outside the package
     **{
         name: {"collect", "demo", "verify"}

@@ -1,6 +1,5 @@
 """Writing what was found, part by part: resumable after a kill, whole or not there at the end."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -9,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import polars as pl
 
 from gtp_core.errors import GTPError, SourceError
 from gtp_core.importers.plan import Plan
+from gtp_core.locks import hold
 from gtp_core.store import File, Part, RowSource, Store, StoreWriter, open_store
 from gtp_core.store.files import map_rows
 from gtp_core.store.manifest import MANIFEST
@@ -71,16 +71,11 @@ def import_store(plan: Plan, out: Path | str, *, progress: Progress | None = Non
                 out.rmdir()
             journal.unlink()
             os.replace(work, out)
-    except _BusyError:
-        raise
-    except (GTPError, OSError) as error:
-        shutil.rmtree(work, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise SourceError(
-                f"{error.filename or out} cannot be read or written ({error.strerror}). "
-                "Mend that and begin again."
-            ) from None
-        raise
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename or out} cannot be read or written ({error.strerror}). "
+            "Mend that and begin again."
+        ) from None
     return open_store(out)
 
 
@@ -99,20 +94,23 @@ def _refuse_taken(out: Path, plan: Plan) -> None:
 
 @contextmanager
 def _alone(work: Path) -> Iterator[Path]:
-    """The journal, locked: a second import to the same place is refused."""
+    """The journal, locked: a second import to the same place is refused.
+
+    An error takes the folder away, but only if it is ours.
+    """
+
+    def refuse() -> NoReturn:
+        raise SourceError(
+            f"another import is writing to {work}. Wait for it, or choose another folder."
+        )
+
     path = work / _JOURNAL
-    with open(path, "ab") as handle:
+    with hold(path, refuse):
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise _BusyError(
-                f"another import is writing to {work}. Wait for it, or choose another folder."
-            ) from None
-        yield path
-
-
-class _BusyError(SourceError):
-    """Someone else's unfinished work, which is not ours to take away."""
+            yield path
+        except (GTPError, OSError):
+            shutil.rmtree(work, ignore_errors=True)
+            raise
 
 
 def _written(plan: Plan, work: Path, journal: Path, progress: Progress | None) -> None:

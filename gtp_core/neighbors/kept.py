@@ -1,9 +1,7 @@
 """What is found once and kept in `neighbors/<digest>/` of the workspace, the manifest last."""
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 import uuid
@@ -11,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from gtp_core.catalog import Catalog
+from gtp_core.locks import hold
 from gtp_core.neighbors.complete import components
 from gtp_core.neighbors.graph import NEIGHBOURS, Graph, build_graph
 from gtp_core.neighbors.pairs import FLOOR, Likeness, gradient_pairs
@@ -28,7 +27,6 @@ from gtp_core.trajectories import open_trajectories
 VERSION = 1
 MANIFEST = "manifest.json"
 GEOMETRIES = ("kept", "removed")
-_WAIT = 0.2  # seconds between two looks whether another process has ended
 _OLD_WHOLE = 64  # members up to which an older version looked at all pairs of a group
 _STALE = 3600.0  # seconds after which an unfinished folder is nobody's
 _SHARES = {"sketch": 20, "graph": 50, "pairs": 20, "texts": 10}
@@ -125,34 +123,22 @@ def _made(
 
 @contextmanager
 def alone(path: Path, progress: Progress | None) -> Iterator[None]:
-    """Hold a lock on a file, which the system lets go whatever becomes of this process.
+    """Hold the lock on a file; wait for it where another process has it.
 
     Args:
         path: of the file; it is taken away in the end.
         progress: told while another process holds it; may raise to cancel.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with open(path, "wb") as file:
-            if _held(file, path):
-                try:
-                    yield
-                finally:
-                    path.unlink(missing_ok=True)
-                return
+
+    def wait() -> None:
         if progress:
             progress(0, 100, "waiting for another process that builds the same graph")
-        time.sleep(_WAIT)
 
-
-def _held(file: IO[bytes], path: Path) -> bool:
-    """Whether this process got the lock, and on the file that lies there."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The one before may have taken the file away after it was opened here.
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
+    with hold(path, wait):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def put(folder: Path, write: Callable[[Path], None]) -> None:

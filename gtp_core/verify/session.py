@@ -1,6 +1,5 @@
 """One verification from beginning to end: trials one by one, each kept whole, the table last."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import polars as pl
 
@@ -18,6 +17,7 @@ from gtp_core.collect.model import model_folder, resolved_dtype
 from gtp_core.collect.plan import model_digest
 from gtp_core.collect.world import World
 from gtp_core.errors import CancelledError, RunError
+from gtp_core.locks import hold
 from gtp_core.store import Progress, to_json, write_json, written_whole
 from gtp_core.store.append import clear_temporaries
 from gtp_core.verify.arms import Wanted, arms_of, prompts_of
@@ -285,12 +285,12 @@ class Verification:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Refuse where another process works in this folder; the system ends its hold with it."""
-    with open(folder / ".lock", "ab") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"another process is at the trials in {folder}, and two would do them twice. Wait "
-                "for it, or cancel it."
-            ) from None
+
+    def refuse() -> NoReturn:
+        raise RunError(
+            f"another process is at the trials in {folder}, and two would do them twice. Wait for "
+            "it, or cancel it."
+        )
+
+    with hold(folder / ".lock", refuse):
         yield
