@@ -21,11 +21,13 @@ from gtp_core.locks import hold
 def refuse():
     sys.exit("someone has it")
 with hold(Path(sys.argv[1]), refuse):
-    if sys.argv[2:] == ["fork"] and not os.fork():
-        sys.stdin.readline()
-        os._exit(0)
-    print("held", flush=True)
+    forks = sys.argv[2:] == ["fork"]
+    child = forks and not os.fork()
+    if child or not forks:
+        print("held", flush=True)  # of a child, that it begins to run
     sys.stdin.readline()
+    if child:
+        os._exit(0)
 """
 COUNTER = """
 import sys
