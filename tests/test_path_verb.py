@@ -9,9 +9,11 @@ import pytest
 from gtp_core import jobs
 from gtp_core.atoms import pose
 from gtp_core.catalog import open_catalog
-from gtp_core.cli import main
+from gtp_core.cli import main, paths
 from gtp_core.methods import Settings
-from gtp_core.report import path_words, prepare_path, saved_path
+from gtp_core.report import choose, path_words, prepare_path, saved_choice, saved_path
+
+BOTH = ("gtp", "top-k")
 
 
 @pytest.fixture
@@ -45,6 +47,46 @@ def test_what_has_no_single_path_is_refused(said, small_store, tmp_path):
     text = said(store.folder, "--workspace", tmp_path, "--task", "dates", "--ridge", "auto")
     assert text.startswith("gtp: ridge auto may choose another value")
     assert text.count("\n") == 1
+
+
+def test_one_budget_is_what_solving_gives_and_every_round_is_told(
+    said, small_store, tmp_path, monkeypatch
+):
+    store, told = small_store(), []
+    monkeypatch.setattr(paths, "report_progress", lambda *words: told.append(words))
+    words = (store.folder, "--workspace", tmp_path, "--task", "dates", "--budget", "8")
+    answer = said(*words)
+    with closing(open_catalog(store, workspace=tmp_path)) as catalog:
+        problem = pose(catalog, "dates")
+        solved = {name: choose(problem, "8", method=name, settings=Settings()) for name in BOTH}
+        for name, (selection, held) in solved.items():
+            assert answer["chosen"][name] == {
+                "n_selected": len(selection.support),
+                "residual_weighted": selection.residual_weighted,
+                "match": held.match,
+            }
+            kept, kept_held = saved_choice(catalog, problem, Settings(), "8", name)
+            assert kept.support.tolist() == selection.support.tolist()
+            assert kept.settings == selection.settings
+            assert kept_held == held
+        assert saved_choice(catalog, problem, Settings(), "9", "gtp") is None
+        assert saved_path(catalog, problem, Settings()) is None
+    rounds = [words[2].split("\n") for words in told if words[2].startswith("GTP, round")]
+    assert len(rounds) == len(solved["gtp"][0].rounds)
+    for at, (lines, round_) in enumerate(zip(rounds, solved["gtp"][0].rounds, strict=True), 1):
+        assert lines[0].startswith(f"GTP, round {at}: residual {round_.residual:.3f} after ")
+        assert len(lines) == at + 1
+    told.clear()
+    assert {**said(*words), "seconds": 0} == {**answer, "seconds": 0}
+    assert not [words for words in told if "round" in words[2]], "it was solved again"
+
+
+def test_a_method_without_a_budget_is_refused(said, small_store, tmp_path):
+    store = small_store()
+    text = said(store.folder, "--workspace", tmp_path, "--task", "dates", "--method", "omp")
+    assert text.startswith("gtp: --method is for one budget")
+    words = ("--task", "dates", "--budget", "8", "--subspace", "auto")
+    assert "subspace auto may choose" in said(store.folder, "--workspace", tmp_path, *words)
 
 
 def test_a_problem_tells_the_words_that_pose_it_again(small_store, tmp_path):

@@ -36,7 +36,8 @@ def ids_in(path: str | None) -> list[str]:
 
 
 def report_progress(done: int, total: int, what: str) -> None:
-    """How far a long piece of work is, where someone watches."""
+    """How far a long piece of work is, where someone watches; no total where nobody knows it."""
     if sys.stderr.isatty():
         end = "\n" if done >= total else "\r"
-        print(f"\x1b[2K{done}/{total} {what}", end=end, file=sys.stderr, flush=True)
+        told = f"{done}/{total} {what}" if total else what.partition("\n")[0]
+        print(f"\x1b[2K{told}", end=end, file=sys.stderr, flush=True)

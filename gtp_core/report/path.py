@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,11 +14,12 @@ import polars as pl
 from gtp_core.atoms import Problem
 from gtp_core.catalog import Catalog
 from gtp_core.errors import BudgetError
-from gtp_core.methods import Settings, parse_budget, samples_of, used_settings
+from gtp_core.methods import OnRound, Settings, parse_budget, samples_of, used_settings
 from gtp_core.pursuit import Round, Selection, Stop
+from gtp_core.report.auto import Tuned
 from gtp_core.report.identity import telling
 from gtp_core.report.quality import HeldOut, choose
-from gtp_core.store import Progress, written_whole
+from gtp_core.store import Progress, write_json, written_whole
 
 PATH_VERSION = 2
 PATH_METHODS = ("gtp", "top-k", "random")
@@ -92,10 +94,16 @@ def _path_row(
     problem: Problem, budget: int, method: str, seed: int, settings: Settings
 ) -> dict[str, object]:
     selection, held = choose(problem, budget, method=method, settings=settings)
-    row: dict[str, object] = {
-        "method": method,
+    row = _numbers(selection, held, seed)
+    # Only the first draw is worth keeping whole: it is what the slider shows.
+    return row | (_packed(selection) if seed == 0 else dict.fromkeys(_PACKED))
+
+
+def _numbers(selection: Selection, held: HeldOut | None, seed: int) -> dict[str, object]:
+    return {
+        "method": selection.method,
         "seed": seed,
-        "budget": budget,
+        "budget": selection.budget,
         "n_selected": len(selection.support),
         "residual_weighted": selection.residual_weighted,
         "residual_as_trained": selection.residual_as_trained,
@@ -103,8 +111,6 @@ def _path_row(
         "ceiling": held.ceiling if held else None,
         "splits": held.splits if held else None,
     }
-    # Only the first draw is worth keeping whole: it is what the slider shows.
-    return row | (_packed(selection) if seed == 0 else dict.fromkeys(_PACKED))
 
 
 _PACKED = ("support", "weights", "n_filled", "rounds", "pruned", "stop")
@@ -135,9 +141,12 @@ def from_path(
     )
     if rows.is_empty():
         return None
-    row = rows.row(0, named=True)
+    return _unpacked(rows.row(0, named=True), used_settings(problem, budget, method, settings))
+
+
+def _unpacked(row: dict[str, Any], settings: dict[str, Any]) -> tuple[Selection, HeldOut | None]:
     selection = Selection(
-        method=method,
+        method=row["method"],
         budget=row["budget"],
         support=np.array(row["support"], np.int64),
         weights=np.array(row["weights"], np.float64),
@@ -147,7 +156,7 @@ def from_path(
         rounds=tuple(Round(**round_) for round_ in row["rounds"]),
         pruned=np.array(row["pruned"], np.int64),
         stop=Stop[row["stop"]],
-        settings=used_settings(problem, budget, method, settings),
+        settings=settings,
     )
     if row["match"] is None:
         return selection, None
@@ -201,6 +210,59 @@ def prepare_path(
     _write(table, path)
     begun.unlink(missing_ok=True)
     return table
+
+
+def saved_choice(
+    catalog: Catalog, problem: Problem, settings: Settings, budget: str, method: str
+) -> tuple[Selection, HeldOut | None] | None:
+    """What a method chose at one budget, if `prepare_choice` kept it."""
+    table = _read(choice_file(catalog, problem, settings, budget, method))
+    if table is None:
+        return None
+    row = table.row(0, named=True)
+    return _unpacked(row, json.loads(row["settings"]))
+
+
+def prepare_choice(
+    catalog: Catalog,
+    problem: Problem,
+    settings: Settings,
+    budget: str,
+    method: str,
+    on_round: OnRound | None = None,
+) -> tuple[Selection, HeldOut | None]:
+    """One selection and its held-out match as solving gives them, kept in the workspace."""
+    found = saved_choice(catalog, problem, settings, budget, method)
+    if found is None:
+        found = choose(problem, budget, method=method, settings=settings, on_round=on_round)
+        row = _numbers(*found, settings.seed) | _packed(found[0])
+        table = _table([row | {"settings": json.dumps(found[0].settings)}])
+        _write(table, choice_file(catalog, problem, settings, budget, method))
+    return found
+
+
+def choice_file(
+    catalog: Catalog, problem: Problem, settings: Settings, budget: str, who: str
+) -> Path:
+    """Where one budget is kept, of a method or of a rule that chooses settings."""
+    key = json.dumps([path_key(catalog, problem, settings), budget.strip(), who])
+    name = hashlib.sha256(key.encode()).hexdigest()[:20]
+    return catalog.workspace / "choices" / f"{name}.parquet"
+
+
+def keep_tuned(found: Tuned, path: Path) -> None:
+    """Write what a rule chose to a file that `kept_tuned` reads."""
+    parts = {"settings": vars(found.settings), "held": vars(found.held)}
+    write_json(path, {**parts, "scores": found.scores})
+
+
+def kept_tuned(path: Path) -> Tuned | None:
+    """What a rule chose before, or None without a file of it, or with a damaged one."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return Tuned(Settings(**told["settings"]), HeldOut(**told["held"]), told["scores"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write(table: pl.DataFrame, path: Path) -> None:
