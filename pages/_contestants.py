@@ -120,6 +120,7 @@ def _judged(
         return _of_list(view, ids, name, key_of(view))
     if who in METHODS:
         there = replace(view, budget=budget, tuned=None) if budget else view
+        there.exactly(who)  # of a large pool a job makes it, which nothing cached could wait for
         return _of_method(there, who, there.budget, view.settings, name, key_of(view))
     return _of_run(view, who, name, key_of(view))
 

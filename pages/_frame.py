@@ -16,7 +16,7 @@ from gtp_core.store import open_store, read_manifest
 from pages import _address, _edits
 from pages._settings import budget_of, fit_subspace, settings_of
 from pages._show import choice, one_sentence, passport, plain, preview, samples, show, table, theme
-from pages._view import View, digest_of, key_of, problem_of, tuned_at
+from pages._view import View, digest_of, problem_of, tuned_of
 
 __all__ = [
     "DEMO",
@@ -93,11 +93,12 @@ def header(*, steady: bool = False) -> View:
         problem = problem_of(catalog, task, posed, edits, digest_of(catalog))
         n_candidates = problem.most
         budget = budget_of(middle, problem, n_candidates)
-        fit_subspace(problem, settings)
         known = reliability(problem, problem.n_examples)
         view = View(catalog, problem, settings, budget, known, theme(), edits=edits)
+        if not view.large:  # else the job that chooses does it
+            fit_subspace(problem, settings)
         if auto != "by you":
-            found = tuned_at(problem, budget, settings, auto, key_of(view))
+            found = tuned_of(view, auto)
             view = replace(view, settings=found.settings, tuned=found)
         _open_line(view)
     return view
@@ -117,6 +118,8 @@ def _open_line(view: View) -> None:
         )
     for name, ids in (("pinned", view.edits.pins), ("banned", view.edits.bans)):
         parts += [f"{len(ids):,} {name}"] if ids else []
+    if view.waits():
+        st.caption(" · ".join(parts))
     chosen = [(word(name), view.select(name)) for name in ("gtp", "top-k")]
     for method, (name, found) in zip(("gtp", "top-k"), chosen, strict=True):
         held = view.held_out(method)
@@ -124,7 +127,10 @@ def _open_line(view: View) -> None:
         left = f"residual {found.residual_weighted:.2f}"
         parts.append(f"{name} {len(found.support):,}: {left}, {match}")
     st.caption(" · ".join(parts))
-    if chosen[0][1].stop is Stop.ESTIMATED:
+    if chosen[0][1].stop is Stop.ESTIMATED and view.large:
+        st.caption(f"**{chosen[0][1].stop}**")
+        view.solve_beside()
+    elif chosen[0][1].stop is Stop.ESTIMATED:
         said, button = st.columns([8, 2], vertical_alignment="center")
         said.caption(f"**{chosen[0][1].stop}**")
         button.button("Compute exactly", icon=":material/calculate:", on_click=view.solve)

@@ -23,6 +23,7 @@ ICONS = {
 
 def judged(view: _frame.View, method: str) -> Judged:
     """The open selection of a method, weighed; computed once."""
+    view.select(method)  # of a large pool a job makes it, which nothing cached could wait for
     return _judged(view, *key_for(view, method))
 
 
