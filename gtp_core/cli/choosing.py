@@ -5,14 +5,14 @@ import inspect
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from gtp_core.atoms import POOL, Problem, pose
 from gtp_core.catalog import Catalog, Standing
 from gtp_core.cli.common import Answer, ids_in, open_store_of, report_progress, store_argument
-from gtp_core.cli.interrupting import until_interrupted
+from gtp_core.cli.interrupting import unless_interrupted, until_interrupted
 from gtp_core.errors import GTPError, MethodError, TaskError
 from gtp_core.methods import IN_SUBSPACES, METHODS, Settings, label, prepare_subspace, select
 from gtp_core.pursuit import Round, Selection, Stop
@@ -21,6 +21,7 @@ from gtp_core.report import (
     AUTO,
     GIVEN,
     HeldOut,
+    Tuned,
     as_alike,
     auto_sentence,
     choose,
@@ -162,10 +163,10 @@ def _chosen(
     method = _METHOD if options.method is None else options.method
     if method == GIVEN:
         raise MethodError(f"method {GIVEN!r} is a list of yours. Give it with --ids FILE.")
-    if auto:
-        return _tuned(problem, options, method, settings, auto)
     if method in IN_SUBSPACES:
         prepare_subspace(problem, settings, report_progress)
+    if auto:
+        return _tuned(problem, options, method)
     with until_interrupted(problem, _print_round) as (heard, told_round):
         selection, held = choose(
             heard, options.budget, method=method, settings=settings, on_round=told_round
@@ -201,26 +202,30 @@ def problem_of(catalog: Catalog, options: argparse.Namespace, settings: Settings
 
 
 def _tuned(
-    problem: Problem,
-    options: argparse.Namespace,
-    method: str,
-    settings: Settings,
-    auto: tuple[str, ...],
+    problem: Problem, options: argparse.Namespace, method: str
 ) -> tuple[Problem, Selection, HeldOut | None]:
     """Settings by held-out match or likeness, and what they choose."""
-    budget, scores = options.budget, {}
-    told: dict[str, Any] = {"method": method, "progress": report_progress}
+    with unless_interrupted(problem, report_progress) as (heard, further, told_round):
+        found = _compared(heard, options, method=method, progress=further, on_round=told_round)
+    with until_interrupted(problem, _print_round) as (heard, told_round):
+        selection = select(
+            heard, options.budget, method=method, settings=found.settings, on_round=told_round
+        )
+    held = None if selection.stop is Stop.CANCELLED else found.held
+    return problem, found.noted(selection), held
+
+
+def _compared(problem: Problem, options: argparse.Namespace, **told: Any) -> Tuned:
+    """What the rules that `options` name have found, one after the other."""
+    settings, auto = settings_of(options)
+    scores: dict[str, Mapping[str, float]] = {}
     if options.ridge == ALIKE:
-        found = as_alike(problem, budget, settings=settings, **told)
+        found = as_alike(problem, options.budget, settings=settings, **told)
         settings, scores = found.settings, dict(found.scores)
         auto = tuple(name for name in auto if name != "ridge")
     if auto:
-        found = tuned(problem, budget, settings=settings, auto=auto, **told)
-    found = replace(found, scores=scores | dict(found.scores))
-    selection = select(
-        problem, budget, method=method, settings=found.settings, on_round=_print_round
-    )
-    return problem, found.noted(selection), found.held
+        found = tuned(problem, options.budget, settings=settings, auto=auto, **told)
+    return replace(found, scores=scores | dict(found.scores))
 
 
 def _pose(catalog: Catalog, options: argparse.Namespace, **rest: Any) -> Problem:

@@ -11,7 +11,7 @@ import numpy as np
 
 from gtp_core.atoms import Atoms, Problem
 from gtp_core.errors import MethodError
-from gtp_core.methods import Settings, select
+from gtp_core.methods import OnRound, Settings, select
 from gtp_core.report.auto import ALIKE, EXAMPLES, RIDGED, RIDGES, Tuned
 from gtp_core.report.quality import cosine, held_out
 from gtp_core.store import Progress
@@ -58,6 +58,7 @@ def as_alike(
     method: str,
     settings: Settings,
     progress: Progress | None = None,
+    on_round: OnRound | None = None,
 ) -> Tuned:
     """The least ridge from the default on whose choice is as alike as the examples; or the default.
 
@@ -67,6 +68,7 @@ def as_alike(
         method: one that has a ridge.
         settings: the others.
         progress: called before every choice.
+        on_round: hears the rounds of every choice and fit; what it raises ends the comparison.
 
     Raises:
         MethodError: nothing can be held out, or the method has no ridge.
@@ -84,12 +86,13 @@ def as_alike(
     for done, ridge in enumerate(ladder):
         if progress:
             progress(done, len(ladder), f"ridge {ridge:g}")
-        rows = select(problem, budget, method=method, settings=replace(settings, ridge=ridge))
+        one = replace(settings, ridge=ridge)
+        rows = select(problem, budget, method=method, settings=one, on_round=on_round)
         found[str(ridge)] = likeness(problem.atoms, rows.support)
         if found[str(ridge)] >= wanted:
             best = ridge
             break
     settings = replace(settings, ridge=best)
-    held = held_out(problem, budget, method=method, settings=settings)
+    held = held_out(problem, budget, method=method, settings=settings, on_round=on_round)
     assert held is not None, "checked: there are splits"
     return Tuned(settings, held, {ALIKE: found})

@@ -6,7 +6,7 @@ from typing import Any
 
 from gtp_core.atoms import Problem
 from gtp_core.errors import MethodError
-from gtp_core.methods import Settings
+from gtp_core.methods import IN_SUBSPACES, OnRound, Settings, prepare_subspace
 from gtp_core.pursuit import Selection
 from gtp_core.report.quality import HeldOut, held_out
 from gtp_core.store import Progress
@@ -56,6 +56,7 @@ def tuned(
     settings: Settings,
     auto: tuple[str, ...] = ("ridge",),
     progress: Progress | None = None,
+    on_round: OnRound | None = None,
 ) -> Tuned:
     """Choose settings by the held-out match at this budget: the largest, ties to the first.
 
@@ -67,7 +68,8 @@ def tuned(
         method: one that the settings concern.
         settings: the others.
         auto: which are left to it: `ridge`, `subspace`.
-        progress: called before every fit of a candidate.
+        progress: called before every fit of a candidate, and while a subspace is fitted.
+        on_round: hears the rounds of every fit; what it raises ends the comparison.
 
     Raises:
         MethodError: nothing can be held out, or the method has no such setting.
@@ -80,7 +82,9 @@ def tuned(
             if progress:
                 told = ", ".join(f"{name} {getattr(candidate, name)}" for name in auto)
                 progress(len(kept), _most(auto), told)
-            found = held_out(problem, budget, method=method, settings=candidate)
+            if method in IN_SUBSPACES:
+                prepare_subspace(problem, candidate, progress)
+            found = held_out(problem, budget, method=method, settings=candidate, on_round=on_round)
             assert found is not None, "checked: there are splits"
             kept[candidate] = found
         return kept[candidate]

@@ -80,12 +80,20 @@ def combination(problem: Problem, selection: Selection) -> np.ndarray:
 
 
 def held_out(
-    problem: Problem, budget: str | int, *, method: str, settings: Settings
+    problem: Problem,
+    budget: str | int,
+    *,
+    method: str,
+    settings: Settings,
+    on_round: OnRound | None = None,
 ) -> HeldOut | None:
-    """Fit on each part of the validation examples, match the other; None without two examples."""
+    """Fit on each part of the validation examples, match the other; None without two examples.
+
+    `on_round` hears the rounds of every fit; what it raises ends all of them.
+    """
     fitted = together(
         [part for part, _ in problem.parts],
-        lambda _, part: select(part, budget, method=method, settings=settings),
+        lambda _, part: select(part, budget, method=method, settings=settings, on_round=on_round),
         at_once=_at_once(problem, budget),
     )
     return _matched(problem, fitted)
