@@ -38,7 +38,7 @@ from pages._jobs import edit_words, instead, running, work
 from pages._show import one_sentence, plain
 
 _SMALL_POOL = 20_000  # samples up to which the budget path is computed without being asked for
-_WAITED_FOR = 2e8  # numbers in all atoms that a selection of 200 takes some 3 s of: more is a job
+_WAITED_FOR = 2e8  # numbers in all atoms: 200 samples of them take some 3 s; of more, a job chooses
 _BOTH = ("gtp", "top-k")  # what every page shows
 
 
