@@ -522,7 +522,7 @@ WAYS = {"products": 4e11, "rows": 0}
 
 def only(monkeypatch, way: str) -> None:
     """Have pursuit keep the atoms it meets in this way, however few they are."""
-    monkeypatch.setattr("gtp_core.pursuit._MOST_WORK", WAYS[way])
+    monkeypatch.setattr("gtp_core.pursuit.pace._MOST_WORK", WAYS[way])
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 1.0])
@@ -559,7 +559,7 @@ def test_rows_of_few_atoms_end_nearly_as_low(monkeypatch, seed, ridge):
 @pytest.mark.parametrize(("n", "dim", "sparsity"), [(200, 64, 4), (500, 128, 10)])
 def test_recovers_a_planted_support_without_growing(monkeypatch, n, dim, sparsity, seed, way):
     matrix, target, support, weights = planted(n, dim, sparsity, seed)
-    monkeypatch.setattr("gtp_core.pursuit._CHEAP_PASS", 0)
+    monkeypatch.setattr("gtp_core.pursuit.hunt._CHEAP_PASS", 0)
     only(monkeypatch, way)
     found, found_weights, *_ = pursue(atoms_of(matrix), target, sparsity)
     assert sorted(found.tolist()) == support.tolist()

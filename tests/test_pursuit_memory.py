@@ -5,17 +5,17 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gtp_core import pursuit
 from gtp_core.atoms import pose_array
 from gtp_core.methods import select
+from gtp_core.pursuit import hunt, kept_bytes, pace
 from gtp_core.report.quality import _at_once
 
 
 @pytest.mark.parametrize("products", [True, False])
 def test_a_pursuit_keeps_about_what_is_foretold(monkeypatch, products):
-    monkeypatch.setattr(pursuit, "_CHEAP_PASS", 0)  # as where a pass costs seconds
+    monkeypatch.setattr(hunt, "_CHEAP_PASS", 0)  # as where a pass costs seconds
     if not products:
-        monkeypatch.setattr(pursuit, "_MOST_WORK", 0)
+        monkeypatch.setattr(pace, "_MOST_WORK", 0)
     rng, budget, dim = np.random.default_rng(0), 60, 8192
     matrix = rng.standard_normal((1000, dim)).astype(np.float16)
     problem = pose_array(matrix, matrix[:200].sum(axis=0, dtype=np.float64))
@@ -25,7 +25,7 @@ def test_a_pursuit_keeps_about_what_is_foretold(monkeypatch, products):
     select(problem, budget)
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
-    foretold = pursuit.kept_bytes(budget, dim)
+    foretold = kept_bytes(budget, dim)
     beside = 8e6 + 4 * dim * (256 + 3 * budget)  # vectors, and where rows are kept their directions
     assert 0.3 * foretold < peak < 1.2 * foretold + beside
 

@@ -8,9 +8,7 @@ tried again with fewer atoms entering, down to one, before pursuit stops.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,80 +16,21 @@ from gtp_core.atoms import Atoms
 from gtp_core.errors import CancelledError
 from gtp_core.estimate import (
     EXACT,
-    HEADROOM,
-    MOST_PRODUCTS,
     ProductsKept,
     RowsKept,
     Working,
     on_one_thread,
     places_of,
 )
+from gtp_core.pursuit.pace import pace_of
+from gtp_core.pursuit.selection import Round, Stop
 
 _TINY_WEIGHT = 1e-9  # relative to the largest: exact fits leave weights of 1e-16
-_PROGRESS = 1e-4  # a round must lower the objective by this share
 _FREE_PROGRESS = 1e-6  # and by this where nobody need leave for those who enter
 _PASS_PROGRESS = 1e-3  # and all rounds after a pass by this, or it was the last
-_ROW_PROGRESS = 1e-3  # the same among many atoms
-_REACH = 4  # atoms fetched in a pass, in multiples of the budget; the paper's 2 enter a round
 _STAGES = 16  # in which a support grows, a pass each, where a pass is cheap
 _CHEAP_PASS = 2e9  # numbers in all atoms
 _FAIR = 3e-4  # gradient left in an estimate that a round is judged by; the last is exact
-_FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
-_MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept instead
-_MOST_BYTES = 3 << 30  # of rows kept
-
-
-class Stop(StrEnum):
-    """Why a selection ended; the value is the sentence on screen."""
-
-    TOLERANCE = "The residual is below the tolerance."
-    NO_PROGRESS = "No exchange of samples, however small, lowers what is left of the target."
-    ROUNDS = "The largest number of rounds was used up."
-    EXHAUSTED = "No further sample points towards what is left of the target."
-    RANKED = "The samples were ranked once; this method has no rounds."
-    CANCELLED = "Cancelled; the best round so far is kept."
-    ESTIMATED = "An estimate between two prepared budgets: its numbers were not measured."
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round did: counts of samples, and the residual after it, relative to the target."""
-
-    entered: int
-    kept: int
-    left: int
-    residual: float
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The answer of a method.
-
-    Attributes:
-        method: its name.
-        budget: the most samples it might choose.
-        support: (n_selected,) indices, largest weight first, ties to the lower index.
-        weights: (n_selected,) float64, never negative; zero only for pinned and filled samples.
-        n_filled: how many at the end of `support` were not needed to fit the target.
-        residual_weighted: |target - weights @ atoms[support]| / |target|.
-        residual_as_trained: min over c >= 0 of |target - c * sum of atoms[support]| / |target|.
-        rounds: what every round did.
-        pruned: indices that entered in some round and are not in `support`, ascending.
-        stop: why it ended.
-        settings: every value used, defaults included.
-    """
-
-    method: str
-    budget: int
-    support: np.ndarray
-    weights: np.ndarray
-    n_filled: int
-    residual_weighted: float
-    residual_as_trained: float
-    rounds: tuple[Round, ...]
-    pruned: np.ndarray
-    stop: Stop
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,23 +44,6 @@ class _State:
 
 
 First = Callable[[np.ndarray, int], np.ndarray]
-
-
-def kept_bytes(budget: int, dim: int) -> int:
-    """Memory in bytes that the atoms met by a pursuit take: how many may run side by side.
-
-    Where inner products are kept, rows of float64, and a second time while others join them; else
-    float16 rows with room for more.
-    """
-    if _keeps_products(budget, dim):
-        return 2 * 8 * _REACH * budget * dim
-    return round(2 * 3 * HEADROOM * budget * dim)
-
-
-def _keeps_products(budget: int, dim: int) -> bool:
-    """Whether the inner products of all atoms met are few enough to be written down."""
-    met = _REACH * budget
-    return met**2 * dim <= _MOST_WORK and met <= MOST_PRODUCTS
 
 
 @on_one_thread
@@ -218,15 +140,9 @@ class _Hunt:
         self._budget, self._pinned = budget, pinned
         self._first, self._capped = first or _the_first, first is not None
         self.scale = float(np.linalg.norm(target))
-        self._few = _keeps_products(budget, atoms.dim)
-        kind = ProductsKept if self._few else RowsKept
+        self._pace = pace_of(budget, atoms.dim, len(pinned))
+        kind = ProductsKept if self._pace.few else RowsKept
         self._working: Working = kind(atoms, target, ridge)
-        self._progress = _PROGRESS if self._few else _ROW_PROGRESS
-        self._fewest = 1 if self._few else max(1, budget // _FEWEST)
-        room = MOST_PRODUCTS if self._few else max(3 * budget, _MOST_BYTES // (2 * atoms.dim))
-        self._room = max(room, 2 * budget + len(pinned))
-        reach = _REACH * budget if self._few else budget
-        self._reach = min(reach, max(2 * budget, self._room - budget))
         self._most = 2 * budget  # that enter in a round
         self._count = self._most
         self._grown = atoms.n_samples * atoms.dim <= _CHEAP_PASS
@@ -262,7 +178,7 @@ class _Hunt:
         while (missing := self._budget - len(self.best.support)) > 0:
             found = self._fetch(step)
             state = self._exchanged(found[: min(step, missing)])
-            if not state.objective < self.best.objective * (1 - self._progress):
+            if not state.objective < self.best.objective * (1 - self._pace.progress):
                 return
             yield self._accept(state, step)
 
@@ -274,7 +190,7 @@ class _Hunt:
         found = self._allowed(found[~np.isin(found, support)], count)
         self.could_enter = bool(len(found))
         new = found[~np.isin(found, self._working.index)]
-        if len(new) + len(self._working.index) > self._room:
+        if len(new) + len(self._working.index) > self._pace.room:
             self._working.keep(places_of(self._working, support))
             new = found
         self._working.admit(new)
@@ -286,8 +202,8 @@ class _Hunt:
         They may at first, although growing may have met all there are; later, if one is new.
         """
         before, first, self._looked = self._working.index, not self._looked, True
-        new = int((~np.isin(self._fetch(self._reach), before)).sum())
-        self._reach = min(self._reach, max(self._budget, 1))
+        reach = self._pace.first if first else self._pace.later
+        new = int((~np.isin(self._fetch(reach), before)).sum())
         if not self.rounds:
             self._count = self._most
             return True
@@ -306,11 +222,11 @@ class _Hunt:
         entering = self._entering()
         empty = len(self.best.support) == 0
         count = min(self._count, len(entering))
-        while count >= self._fewest:
+        while count >= self._pace.fewest:
             state = self._exchanged(entering[:count])
             # A first selection is always taken: a ridge of 1e15 makes it lower by less.
-            free = self._few and len(self.best.support) + count <= self._budget
-            progress = _FREE_PROGRESS if free else self._progress
+            free = self._pace.few and len(self.best.support) + count <= self._budget
+            progress = _FREE_PROGRESS if free else self._pace.progress
             lower = state.objective < self.best.objective * (1 - progress)
             if lower or (empty and len(state.support)):
                 return self._accept(state, count)
@@ -325,7 +241,7 @@ class _Hunt:
         together = self._first(np.concatenate([self.best.support, entering]), self._budget)
         room = together[~np.isin(together, self.best.support)]
         state = self._exchanged(room)
-        lower = state.objective < self.best.objective * (1 - self._progress)
+        lower = state.objective < self.best.objective * (1 - self._pace.progress)
         return self._accept(state, 0) if lower else None
 
     def _refine(self) -> Round | None:
@@ -346,7 +262,7 @@ class _Hunt:
         if len(support) < self._budget:  # nobody need leave: rounds have tried that
             return None
         places = places_of(self._working, support)
-        enough = self._progress * self.best.objective
+        enough = self._pace.progress * self.best.objective
         for leaves, enters, wins in self._working.exchanges(places, weights):
             if wins <= enough or np.isin(support[leaves], self._pinned):
                 continue
@@ -389,7 +305,7 @@ class _Hunt:
         places, residual = places_of(self._working, merged), self.best.residual
         weights = self._working.guess(places, start, residual)
         kept = self._pruned(merged, weights)
-        if not self._few:
+        if not self._pace.few:
             allowed = np.isin(np.arange(len(merged)), kept)
             weights = self._working.guess(places, start, residual, allowed)
         return self._fitted(merged[kept], weights[kept])
@@ -399,7 +315,7 @@ class _Hunt:
         pinned = np.isin(merged, self._pinned)
         alive = (weights > _TINY_WEIGHT * weights.max(initial=0)) | pinned
         # Guessed weights of equal atoms differ by roundings of float32 sums.
-        order = np.lexsort((merged, -_rounded(weights, 12 if self._few else 5), ~pinned))
+        order = np.lexsort((merged, -_rounded(weights, self._pace.digits), ~pinned))
         order = order[alive[order]]
         kept = self._first(merged[order], max(self._budget, len(self._pinned)))
         return np.searchsorted(merged, np.sort(kept))
@@ -430,26 +346,3 @@ def _describe(state: _State, best: _State, scale: float) -> Round:
     kept = len(np.intersect1d(state.support, best.support, assume_unique=True))
     residual = float(np.linalg.norm(state.residual)) / scale
     return Round(len(state.support) - kept, kept, len(best.support) - kept, residual)
-
-
-def relative_residuals(
-    combined: np.ndarray, total: np.ndarray, target: np.ndarray
-) -> tuple[float, float]:
-    """The weighted and the as-trained residual, relative to |target|.
-
-    Args:
-        combined: (dim,) sum of the chosen atoms, each times its weight.
-        total: (dim,) their plain sum.
-        target: (dim,).
-    """
-    scale = float(np.linalg.norm(target))
-    if scale == 0:
-        return 1.0, 1.0
-    trained = target - best_multiple(total, target) * total
-    return float(np.linalg.norm(target - combined)) / scale, float(np.linalg.norm(trained)) / scale
-
-
-def best_multiple(total: np.ndarray, target: np.ndarray) -> float:
-    """The c >= 0 that minimises |target - c * total|: how far equal weights can go."""
-    length = float(total @ total)
-    return max(0.0, float(total @ target) / length) if length > 0 else 0.0
