@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import inf
 
@@ -26,13 +27,19 @@ _FEW_NUMBERS = 1 << 24  # copied by NumPy
 _AHEAD = 2  # parts whose reading starts early
 
 
-def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def products(
+    rows: np.ndarray,
+    vectors: np.ndarray,
+    out: np.ndarray | None = None,
+    pool: ThreadPoolExecutor | None = None,
+) -> np.ndarray:
     """Inner products (n_rows, n_vectors) float32 of float16 rows with float32 vectors.
 
     Args:
         rows: (n_rows, dim) float16, in memory or memory-mapped.
         vectors: (n_vectors, dim).
         out: where to put the answer.
+        pool: threads that are there already; starting two takes as long as a few hundred rows.
     """
     from gtp_core import kernels
 
@@ -40,7 +47,10 @@ def products(rows: np.ndarray, vectors: np.ndarray, out: np.ndarray | None = Non
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     answer = np.empty((len(rows), len(vectors)), np.float32) if out is None else out
     in_threads(
-        lambda a, b: kernels.products(halves[a:b], vectors, answer[a:b]), len(rows), at_once=512
+        lambda a, b: kernels.products(halves[a:b], vectors, answer[a:b]),
+        len(rows),
+        at_once=512,
+        pool=pool,
     )
     return answer
 
@@ -65,17 +75,24 @@ def column_sums(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 
 def in_threads(
-    work: Callable[[int, int], None], n_rows: int, *, at_once: int = _ROWS_PER_JOB
+    work: Callable[[int, int], None],
+    n_rows: int,
+    *,
+    at_once: int = _ROWS_PER_JOB,
+    pool: ThreadPoolExecutor | None = None,
 ) -> None:
-    """Call `work(begin, end)` over slices of rows, one thread per core this process may use."""
+    """Call `work(begin, end)` over slices of rows, one thread per core this process may use.
+
+    They are those of `pool`, or new ones.
+    """
     jobs = -(-n_rows // at_once)
     threads = min(_cores(), jobs)
     if threads <= 1:
         work(0, n_rows)
         return
     edges = [min(n_rows, at_once * (jobs * t // threads)) for t in range(threads)] + [n_rows]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, edges[:-1], edges[1:]))
+    with nullcontext(pool) if pool else ThreadPoolExecutor(threads) as there:
+        list(there.map(work, edges[:-1], edges[1:]))
 
 
 def _copier(numbers: int) -> Callable[..., None]:
@@ -173,42 +190,54 @@ class Trajectories:
         total = np.zeros((self.n_samples, len(vectors)), np.float32)
         piece = np.empty_like(total)
         split = self._by_checkpoint(vectors)
-        for t, (rows_of_parts, vector) in enumerate(zip(self.parts, split, strict=True)):
-            start = 0
-            for number, rows in enumerate(rows_of_parts):
-                if self.between:
-                    self.between()
-                for coming in rows_of_parts[number + 1 : number + 1 + _AHEAD]:
-                    _will_need(coming)
-                here = piece[start : start + len(rows)]
-                products(rows, vector, out=here)
-                if self.lengths:
-                    here *= self.lengths[t][number][:, None]
-                start += len(rows)
-            total += piece
+        with ThreadPoolExecutor(_cores()) as pool:
+            for t, vector in enumerate(split):
+                self._at_checkpoint(t, vector, piece, pool)
+                total += piece
         return total
+
+    def _at_checkpoint(
+        self, t: int, vector: np.ndarray, out: np.ndarray, pool: ThreadPoolExecutor
+    ) -> None:
+        """Products of one checkpoint's rows, part by part."""
+        start, rows_of_parts = 0, self.parts[t]
+        for number, rows in enumerate(rows_of_parts):
+            if self.between:
+                self.between()
+            for coming in rows_of_parts[number + 1 : number + 1 + _AHEAD]:
+                _will_need(coming)
+            here = out[start : start + len(rows)]
+            products(rows, vector, out=here, pool=pool)
+            if self.lengths:
+                here *= self.lengths[t][number][:, None]
+            start += len(rows)
 
     def rows(self, index: np.ndarray) -> np.ndarray:
         """The atoms (len(index), dim) float32 of these samples."""
         scale = np.repeat(np.sqrt(self.eta).astype(np.float32), self.parts[0][0].shape[1])
         return self.stored_rows(index).astype(np.float32) * scale
 
-    def stored_rows(self, index: np.ndarray) -> np.ndarray:
-        """These samples' rows (len(index), dim), checkpoints side by side.
+    def stored_rows(self, index: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """These samples' rows (len(index), dim), checkpoints side by side, written to `out`.
 
         Unit rows float16 as the store has them; float32 where each has a length of its own.
         """
-        found = self._unit_rows(index)
         if self.lengths is None:
-            return found
+            return self._unit_rows(index, out)
+        found = self._unit_rows(index)
         own = np.stack([np.concatenate(parts)[index] for parts in self.lengths], axis=1)
-        wide = found.reshape(*own.shape, -1) * own[:, :, None].astype(np.float32)
-        return np.ascontiguousarray(wide.reshape(found.shape), np.float32)
+        wide = np.empty(found.shape, np.float32) if out is None else out
+        np.multiply(
+            found.reshape(*own.shape, -1),
+            own[:, :, None].astype(np.float32),
+            out=wide.reshape(*own.shape, -1),
+        )
+        return wide
 
-    def _unit_rows(self, index: np.ndarray) -> np.ndarray:
+    def _unit_rows(self, index: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         width = self.parts[0][0].shape[1]
         copy = _copier(len(index) * self.dim)
-        out = np.empty((len(index), self.dim), np.float16)
+        out = np.empty((len(index), self.dim), np.float16) if out is None else out
         bits = out.view(np.uint16)
         starts = np.cumsum([0] + [len(rows) for rows in self.parts[0]])
         owner = np.searchsorted(starts, index, side="right") - 1

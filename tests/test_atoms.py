@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from gtp_core.atoms import ArrayAtoms, StoredAtoms, pose, pose_array, remove, strongest
+from gtp_core.atoms import (
+    ArrayAtoms,
+    StoredAtoms,
+    pose,
+    pose_array,
+    remove,
+    strongest,
+    weighted_sums,
+)
 from gtp_core.atoms.aims import half as halved
 from gtp_core.catalog import open_catalog
 from gtp_core.errors import CatalogError, TaskError
@@ -52,6 +60,17 @@ def explicit(catalog, task, removed):
     )
     names = store.examples(task)["subtask"].to_numpy()
     return atoms, np.mean([examples[names == s].mean(axis=0) for s in set(names)], axis=0)
+
+
+def test_sums_of_many_atoms_are_those_of_few(monkeypatch, posed):
+    index = np.flatnonzero(posed.atoms.candidates)[::2]
+    weights = np.random.default_rng(0).uniform(0, 1, (2, len(index)))
+    few = weighted_sums(posed.atoms, index, weights)
+    monkeypatch.setattr("gtp_core.atoms.matrix._FEW_NUMBERS", 0)
+    monkeypatch.setattr("gtp_core.atoms.matrix._BLOCK_AT_ONCE", 7)
+    many = weighted_sums(posed.atoms, index, weights)
+    assert np.abs(many - few).max() < 1e-6 * np.abs(few).max()
+    assert np.allclose(few, weights @ posed.atoms.rows(index), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("removed", [False, True])

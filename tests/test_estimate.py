@@ -11,12 +11,14 @@ from gtp_core import trajectories
 from gtp_core.atoms import ArrayAtoms, pose
 from gtp_core.estimate import (
     EXACT,
+    Goal,
     ProductsKept,
     RowsKept,
     on_one_thread,
     places_of,
 )
 from gtp_core.estimate.likeness import _CAUTION, Likeness
+from gtp_core.estimate.steps import may_fall
 from gtp_core.trajectories import Trajectories
 
 EVERY = pytest.mark.parametrize("kind", [ProductsKept, RowsKept])
@@ -142,12 +144,12 @@ def test_places_follow_whoever_comes_and_goes(kind):
     working.admit(np.array([9, 3, 40]))
     working.admit(np.array([3, 7, 9, 1]))
     assert working.index.tolist() == [9, 3, 40, 7, 1]
-    working.keep(np.array([4, 0, 2]))
+    working.keep(np.array([0, 2, 4]))
     working.admit(np.array([40, 3]))
-    assert working.index.tolist() == [1, 9, 40, 3]
-    assert places_of(working, np.array([3, 1, 40])).tolist() == [3, 0, 2]
+    assert working.index.tolist() == [9, 40, 1, 3]
+    assert places_of(working, np.array([3, 1, 40])).tolist() == [3, 2, 1]
     assert np.allclose(working.proxies(target), matrix[working.index] @ target, rtol=1e-5)
-    places, ones = np.array([3, 0]), np.array([2.0, 5.0])
+    places, ones = np.array([3, 2]), np.array([2.0, 5.0])
     assert np.allclose(working.combine(places, ones), ones @ matrix[[3, 1]])
     weights = working.estimate(np.arange(4), np.zeros(4))
     assert np.allclose(weights, exact(matrix[working.index], target, 0.1), atol=1e-5)
@@ -198,7 +200,25 @@ def test_joined_and_taken_blocks_are_the_block_of_those_rows(catalog, direction)
     index = np.flatnonzero(atoms.candidates)
     order = np.random.default_rng(2).permutation(25)
     found = atoms.block(index[:10]).joined(atoms.block(index[10:25])).taken(order)
-    wanted = atoms.block(index[:25][order])
+    assert_same_block(found, atoms.block(index[:25][order]))
+
+
+@GEOMETRIES
+def test_blocks_written_to_a_space_and_moved_in_it_are_the_same(catalog, direction):
+    for gradients in ("unit", "raw"):
+        problem = pose(catalog, "maths", common_direction=direction, gradients=gradients)
+        index = np.flatnonzero(problem.atoms.candidates)[:25]
+        wanted = problem.atoms.block(index)
+        space = np.full_like(wanted.rows, 7)
+        some = problem.atoms.block(index[:10], space[:10])
+        found = some.joined(problem.atoms.block(index[10:], space[10:]), space)
+        assert found.rows is space
+        places = np.array([0, 3, 4, 17, 24])
+        assert_same_block(found, wanted)
+        assert_same_block(found.moved(places), wanted.taken(places))
+
+
+def assert_same_block(found, wanted):
     for name in ("rows", "scale", "along", "lengths"):
         assert getattr(found, name).tobytes() == getattr(wanted, name).tobytes()
 
@@ -310,6 +330,77 @@ def test_a_few_steps_do_where_the_ridge_is_not_small(monkeypatch):
     matrix, target = alike(600, 900)
     weights = working_of(RowsKept, matrix, target, 1.0).estimate(np.arange(600), np.zeros(600))
     assert np.allclose(weights, exact(matrix, target, 1.0), atol=1e-5)
+
+
+@pytest.mark.parametrize("ridge", [0.05, 1.0])
+def test_no_weights_fall_further_than_they_may(ridge):
+    matrix, target = alike()
+    low = fit_of(matrix, target, ridge, exact(matrix, target, ridge))
+    generator = np.random.default_rng(5)
+    for scale in (0.0, 0.01, 0.3):
+        weights = scale * np.maximum(generator.standard_normal(len(matrix)), 0)
+        gradient = matrix @ (weights @ matrix - target) + ridge * weights
+        most = may_fall(weights, gradient, ridge)
+        assert fit_of(matrix, target, ridge, weights) - most <= low * (1 + 1e-9)
+    best = exact(matrix, target, ridge)
+    gradient = matrix @ (best @ matrix - target) + ridge * best
+    assert may_fall(best, gradient, ridge) == pytest.approx(0, abs=1e-6 * low)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99, 1.0001, 1.01, 1.5, 3.0])
+def test_an_estimate_with_a_goal_tells_whether_it_can_be_reached(share):
+    """However rough: whether the objective may fall to so many times its least."""
+    matrix, target = alike()
+    low = fit_of(matrix, target, 1.0, exact(matrix, target, 1.0))
+    nothing, places = np.zeros(len(matrix)), np.arange(len(matrix))
+    goal = Goal(fit_of(matrix, target, 1.0, nothing), share * low)
+    working = working_of(RowsKept, matrix, target, 1.0)
+    weights = working.estimate(places, nothing, 1e-6, goal)
+    assert weights.min() >= 0
+    assert (fit_of(matrix, target, 1.0, weights) < goal.enough) == (share > 1)
+
+
+def test_a_goal_that_is_far_off_ends_an_estimate_early():
+    matrix, target = alike()
+    places, nothing, read = np.arange(len(matrix)), np.zeros(len(matrix)), []
+    for share in (1.5, 1.0 + 1e-7):
+        working = working_of(RowsKept, matrix, target, 1.0)
+        low = fit_of(matrix, target, 1.0, exact(matrix, target, 1.0))
+        block = working._block
+        counted = CountedBlock(block)
+        working._block = counted
+        working.estimate(places, nothing, 1e-7, Goal(low * 2, share * low))
+        read.append(counted.combined)
+    assert read[0] < read[1]
+
+
+class CountedBlock:
+    """A block that counts how often its rows are read for a combination."""
+
+    def __init__(self, block):
+        self.block, self.combined = block, 0
+
+    def __getattr__(self, name):
+        return getattr(self.block, name)
+
+    def combine(self, *given):
+        self.combined += 1
+        return self.block.combine(*given)
+
+
+def test_what_a_step_wins_is_foreseen_where_the_ridge_outweighs_the_rest():
+    matrix, target = alike(600, 900)
+    places, start = np.arange(600), np.random.default_rng(1).uniform(0, 0.05, 600)
+    residual = target - start @ matrix
+    working = working_of(RowsKept, matrix, target, 1.0)
+    weights = working.guess(places, start, residual)
+    won = fit_of(matrix, target, 1.0, start) - fit_of(matrix, target, 1.0, weights)
+    assert won > 0
+    assert working.foreseen(places, start, residual, weights) == pytest.approx(won, rel=0.1)
+    little = working_of(RowsKept, matrix, target, 0.01)
+    assert little.foreseen(places, start, residual, weights) == np.inf
+    few = working_of(ProductsKept, matrix, target, 1.0)
+    assert few.foreseen(places, start, residual, weights) == np.inf
 
 
 # --- exchanges -------------------------------------------------------------------------------

@@ -525,14 +525,18 @@ def only(monkeypatch, way: str) -> None:
     monkeypatch.setattr("gtp_core.pursuit.pace._MOST_WORK", WAYS[way])
 
 
+@pytest.mark.parametrize("dear", [False, True])
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 1.0])
-def test_rows_end_as_low_as_products(monkeypatch, ridge):
+def test_rows_end_as_low_as_products(monkeypatch, ridge, dear):
     """Rows have no single exchanges to end with, and guess what to keep: 0.1 % was seen."""
     generator = np.random.default_rng(0)
     matrix = unit(generator.standard_normal((3000, 400)) + 0.5 * generator.standard_normal(400))
     target = matrix[:60].mean(0) + 0.02 * generator.standard_normal(400)
     exact = pursue(atoms_of(matrix), target, 150, ridge=ridge)
     only(monkeypatch, "rows")
+    if dear:
+        monkeypatch.setattr("gtp_core.pursuit.pace._CHEAP_PASS", 0)
+        monkeypatch.setattr("gtp_core.pursuit.pace._LIGHT", 16)
     rows = pursue(atoms_of(matrix), target, 150, ridge=ridge)
     low, found = (objective_of(matrix, target, ridge, *a[:2]) for a in (exact, rows))
     assert len(rows[0]) <= 150
@@ -559,7 +563,7 @@ def test_rows_of_few_atoms_end_nearly_as_low(monkeypatch, seed, ridge):
 @pytest.mark.parametrize(("n", "dim", "sparsity"), [(200, 64, 4), (500, 128, 10)])
 def test_recovers_a_planted_support_without_growing(monkeypatch, n, dim, sparsity, seed, way):
     matrix, target, support, weights = planted(n, dim, sparsity, seed)
-    monkeypatch.setattr("gtp_core.pursuit.hunt._CHEAP_PASS", 0)
+    monkeypatch.setattr("gtp_core.pursuit.pace._CHEAP_PASS", 0)
     only(monkeypatch, way)
     found, found_weights, *_ = pursue(atoms_of(matrix), target, sparsity)
     assert sorted(found.tolist()) == support.tolist()

@@ -7,13 +7,13 @@ import pytest
 
 from gtp_core.atoms import pose_array
 from gtp_core.methods import select
-from gtp_core.pursuit import hunt, kept_bytes, pace
+from gtp_core.pursuit import kept_bytes, pace
 from gtp_core.report.quality import _at_once
 
 
 @pytest.mark.parametrize("products", [True, False])
 def test_a_pursuit_keeps_about_what_is_foretold(monkeypatch, products):
-    monkeypatch.setattr(hunt, "_CHEAP_PASS", 0)  # as where a pass costs seconds
+    monkeypatch.setattr(pace, "_CHEAP_PASS", 0)  # as where a pass costs seconds
     if not products:
         monkeypatch.setattr(pace, "_MOST_WORK", 0)
     rng, budget, dim = np.random.default_rng(0), 60, 8192

@@ -88,18 +88,13 @@ class Block:
         )
 
     def joined(self, other: "Block", space: np.ndarray | None = None) -> "Block":
-        """The rows of both, these first; `space` (m, dim) is where, if these are there already."""
+        """The rows of both, these first; `space` (m, dim) is where, if all are there already."""
         if space is None:
             space = np.empty(
                 (len(self.rows) + len(other.rows), *self.rows.shape[1:]), self.rows.dtype
             )
             space[: len(self.rows)] = self.rows
-        behind = space[len(self.rows) :]
-
-        def copy(begin: int, end: int) -> None:
-            behind[begin:end] = other.rows[begin:end]
-
-        in_threads(copy, len(behind), at_once=_ROWS_AT_ONCE)
+            space[len(self.rows) :] = other.rows
         pairs = {n: [getattr(self, n), getattr(other, n)] for n in ("along", "lengths")}
         joined = {name: np.concatenate(pair) for name, pair in pairs.items()}
         return replace(self, rows=space, **joined)
@@ -116,12 +111,17 @@ class Block:
 
     def taken(self, places: np.ndarray) -> "Block":
         """Some of the rows, in this order."""
-        return replace(
-            self,
-            rows=self.rows[places],
-            along=self.along[places],
-            lengths=self.lengths[places],
-        )
+        return self._some(self.rows[places], places)
+
+    def moved(self, places: np.ndarray) -> "Block":
+        """The same of ascending places, without a copy: they move to the front of these rows."""
+        from gtp_core import kernels
+
+        kernels.copy_rows(self._bits, places, self._bits, np.arange(len(places)))
+        return self._some(self.rows[: len(places)], places)
+
+    def _some(self, rows: np.ndarray, places: np.ndarray) -> "Block":
+        return replace(self, rows=rows, along=self.along[places], lengths=self.lengths[places])
 
     @cached_property
     def _removed(self) -> np.ndarray:
@@ -135,6 +135,14 @@ class Block:
 
     def _scaled(self, vector: np.ndarray) -> np.ndarray:
         return (vector.reshape(len(self.scale), -1) * self.scale[:, None]).ravel()
+
+
+def written(rows: np.ndarray, space: np.ndarray | None) -> np.ndarray:
+    """Rows as they lie in memory, copied into `space` where there is one."""
+    if space is None:
+        return np.ascontiguousarray(rows)
+    space[:] = rows
+    return space
 
 
 def block_of(rows: np.ndarray, scale: np.ndarray, direction: np.ndarray | None) -> Block:

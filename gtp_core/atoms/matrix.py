@@ -9,10 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
-from gtp_core.atoms.block import Block, block_of, remove
+from gtp_core.atoms.block import Block, block_of, remove, written
 from gtp_core.trajectories import Trajectories, in_threads
 
 _ROWS_AT_ONCE = 64  # of 32,768 numbers are 16 MB in float64
+_BLOCK_AT_ONCE = 4096  # and of these 0.3 GB as they are stored
+_FEW_NUMBERS = 1 << 26  # not worth loading the compiler for a page
 
 
 class Atoms(Protocol):
@@ -45,8 +47,13 @@ class Atoms(Protocol):
         """These atoms, (len(index), dim) float32."""
         ...
 
-    def block(self, index: np.ndarray) -> Block:
-        """These atoms in memory as they are stored, for an estimate of many."""
+    def block(self, index: np.ndarray, space: np.ndarray | None = None) -> Block:
+        """These atoms in memory as they are stored, for an estimate of many.
+
+        Args:
+            index: (k,) samples.
+            space: (k, dim) of the type they are stored in: where to write them.
+        """
         ...
 
 
@@ -75,8 +82,8 @@ class ArrayAtoms:
     def rows(self, index: np.ndarray) -> np.ndarray:
         return self.matrix[index]
 
-    def block(self, index: np.ndarray) -> Block:
-        rows = np.ascontiguousarray(self.matrix[index], np.float32)
+    def block(self, index: np.ndarray, space: np.ndarray | None = None) -> Block:
+        rows = written(self.matrix[index].astype(np.float32), space)
         return block_of(rows, np.ones(1), None)
 
 
@@ -114,8 +121,8 @@ class StoredAtoms:
     def rows(self, index: np.ndarray) -> np.ndarray:
         return remove(self.trajectories.rows(index), self.direction).astype(np.float32)
 
-    def block(self, index: np.ndarray) -> Block:
-        rows = self.trajectories.stored_rows(index)
+    def block(self, index: np.ndarray, space: np.ndarray | None = None) -> Block:
+        rows = self.trajectories.stored_rows(index, space)
         return block_of(rows, np.sqrt(self.trajectories.eta), self.direction)
 
 
@@ -127,6 +134,8 @@ def weighted_sums(atoms: Atoms, index: np.ndarray, weights: np.ndarray) -> np.nd
         index: (k,) samples.
         weights: (n_vectors, k).
     """
+    if len(index) * atoms.dim > _FEW_NUMBERS:
+        return _many_sums(atoms, index, weights)
     starts = range(0, len(index), _ROWS_AT_ONCE)
     # Slices of fixed size, added in order: the same bytes for any number of threads.
     partial = np.zeros((len(starts), len(weights), atoms.dim))
@@ -139,6 +148,17 @@ def weighted_sums(atoms: Atoms, index: np.ndarray, weights: np.ndarray) -> np.nd
 
     in_threads(add, len(index), at_once=_ROWS_AT_ONCE)
     return partial.sum(axis=0)
+
+
+def _many_sums(atoms: Atoms, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The same by compiled loops: a tenth of the time, once they are loaded."""
+    total = np.zeros((len(weights), atoms.dim))
+    for begin in range(0, len(index), _BLOCK_AT_ONCE):
+        here = slice(begin, begin + _BLOCK_AT_ONCE)
+        block = atoms.block(index[here])
+        places = np.arange(len(block.rows))
+        total += np.stack([block.combine(places, some) for some in weights[:, here]])
+    return total
 
 
 def strongest(

@@ -16,7 +16,7 @@ from threading import Lock
 
 import numpy as np
 
-from gtp_core.atoms.block import Block, block_of
+from gtp_core.atoms.block import Block, block_of, written
 from gtp_core.atoms.matrix import StoredAtoms, strongest
 from gtp_core.atoms.principal import Told, principal
 from gtp_core.errors import CatalogError, TaskError
@@ -84,8 +84,8 @@ class SubspaceAtoms:
     def rows(self, index: np.ndarray) -> np.ndarray:
         return np.hstack([self.coordinates.rows(index), self.beside[index, None]])
 
-    def block(self, index: np.ndarray) -> Block:
-        return block_of(np.ascontiguousarray(self.rows(index)), np.ones(1), None)
+    def block(self, index: np.ndarray, space: np.ndarray | None = None) -> Block:
+        return block_of(written(self.rows(index), space), np.ones(1), None)
 
 
 class Subspaces:

@@ -79,6 +79,12 @@ class Likeness:
         most = np.inf if allowed is None else np.where(allowed, np.inf, 0.0)
         return _newton(some, np.maximum(diagonal, 1e-300), weights, gradient, most)
 
+    def bend(self, places: np.ndarray, change: np.ndarray, penalty: float) -> float:
+        """1/2 change (B B' + D) change: what curvature takes of a move's gain; D as in a step."""
+        shared = self._coordinates[places].T @ change.astype(np.float32)
+        diagonal = _CAUTION * self._rest[places] + penalty
+        return 0.5 * float(shared.astype(np.float64) @ shared + diagonal @ change**2)
+
     def near_enough(self, places: np.ndarray, penalty: float) -> bool:
         """Whether the ridge outweighs what is not known of the inner products."""
         return penalty >= _OUTWEIGHS * float(self._rest[places].mean())
@@ -87,7 +93,8 @@ class Likeness:
         """v to about (inner products + penalty)^-1 v, by Woodbury's identity."""
         some, diagonal = self._coordinates[places], self._rest[places] + penalty
         diagonal = np.maximum(diagonal, 1e-300)
-        curve = some.T @ (some / diagonal[:, None].astype(np.float32))
+        scaled = some / np.sqrt(diagonal[:, None]).astype(np.float32)
+        curve = scaled.T @ scaled
         core = np.linalg.inv(curve.astype(np.float64) + np.eye(some.shape[1]))
 
         def near(vector: np.ndarray) -> np.ndarray:
@@ -120,8 +127,8 @@ def _newton(
         if np.abs(slope).max(initial=0) <= _SETTLED * max(np.abs(u).max(initial=0), 1e-300):
             break
         positive = np.flatnonzero(found > 0)
-        taken = some[positive]
-        curve = taken.T @ (taken / diagonal[positive, None].astype(np.float32))
+        taken = some[positive] / np.sqrt(diagonal[positive, None]).astype(np.float32)
+        curve = taken.T @ taken  # of one matrix: half the work
         move = -np.linalg.solve(curve.astype(np.float64) + np.eye(len(u)), slope)
         share, least = 1.0, 1e-4 * float(slope @ move)
         while (new := at(u + share * move))[0] > value + share * least and share > 1e-3:
@@ -141,15 +148,15 @@ def _directions(block: Block) -> np.ndarray:
         wide[begin:end] = sample.wide(begin, end)
 
     in_threads(widen, len(wide), at_once=64)
-    gram = np.empty((len(wide), len(wide)), np.float32)
+    gram = np.zeros((len(wide), len(wide)), np.float32)  # its upper half is filled
 
     def multiply(begin: int, end: int) -> None:
         for first in range(begin, end, _BLOCK):
             last = min(first + _BLOCK, end)
-            np.matmul(wide[first:last], wide.T, out=gram[first:last])
+            np.matmul(wide[first:last], wide[first:].T, out=gram[first:last, first:])
 
     in_threads(multiply, len(wide), at_once=_BLOCK)
-    values, vectors = np.linalg.eigh(gram.astype(np.float64))
+    values, vectors = np.linalg.eigh(gram.astype(np.float64), UPLO="U")
     count = min(_DIRECTIONS, len(places))
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
     sound = values > 1e-6 * max(values.max(initial=0), 1e-300)

@@ -1,9 +1,12 @@
 """Few atoms: all their inner products are kept, and weights end in exact solves."""
 
+from math import inf
+
 import numpy as np
 
 from gtp_core.atoms import Atoms
 from gtp_core.estimate.solve import non_negative_ridge
+from gtp_core.estimate.steps import Goal
 from gtp_core.estimate.working import EXACT, JITTER
 from gtp_core.trajectories import in_threads
 
@@ -39,7 +42,13 @@ class ProductsKept:
         # Row by row, so that equal atoms have equal proxies and the lower index goes first.
         return np.einsum("ij,j->i", self._rows, residual)
 
-    def estimate(self, places: np.ndarray, start: np.ndarray, slack: float = EXACT) -> np.ndarray:
+    def estimate(
+        self,
+        places: np.ndarray,
+        start: np.ndarray,
+        slack: float = EXACT,
+        goal: Goal | None = None,
+    ) -> np.ndarray:
         gram = self._gram[np.ix_(places, places)]
         return non_negative_ridge(gram, self._product[places], self._ridge, start)
 
@@ -51,6 +60,11 @@ class ProductsKept:
         allowed: np.ndarray | None = None,
     ) -> np.ndarray:
         return self.estimate(places, start)
+
+    def foreseen(
+        self, places: np.ndarray, start: np.ndarray, residual: np.ndarray, weights: np.ndarray
+    ) -> float:
+        return inf
 
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return weights @ self._rows[places]

@@ -1,11 +1,14 @@
 """Many atoms: only their rows are kept, as they are stored, and descent works on the residual."""
 
+from dataclasses import replace
+from math import inf
+
 import numpy as np
 
 from gtp_core.atoms import Atoms
 from gtp_core.atoms.block import Block
 from gtp_core.estimate.likeness import Likeness
-from gtp_core.estimate.steps import Apply, leapt, settled, stepped
+from gtp_core.estimate.steps import Apply, Decided, Goal, leapt, may_fall, settled, stepped
 from gtp_core.estimate.working import EXACT, JITTER
 
 _STEPS = 24  # by likeness, before descent takes over
@@ -23,11 +26,15 @@ class RowsKept:
     residual is kept free of it instead, see StoredAtoms.
     """
 
-    def __init__(self, atoms: Atoms, target: np.ndarray, ridge: float) -> None:
+    def __init__(
+        self, atoms: Atoms, target: np.ndarray, ridge: float, *, expected: int = 0
+    ) -> None:
+        """`expected` atoms will be met; more may be, at the cost of a copy of all rows."""
         self._atoms, self._target, self._ridge = atoms, target, ridge
         self.index: np.ndarray = np.empty(0, np.int64)
         self._block = atoms.block(self.index)
-        self._space = self._block.rows
+        dtype = self._block.rows.dtype
+        self._space = np.empty((min(expected, atoms.n_samples), atoms.dim), dtype)
         self._product: np.ndarray = np.empty(0)
         self._likeness = Likeness()
         self._seen: tuple[np.ndarray | None, np.ndarray] = None, np.empty(0)
@@ -35,9 +42,10 @@ class RowsKept:
     def admit(self, index: np.ndarray) -> None:
         new = index[~np.isin(index, self.index)]
         if len(new):
-            block = self._atoms.block(new)
+            rows = self._room_for(len(new))
+            block = self._atoms.block(new, rows[len(self.index) :])
             self._product = np.concatenate([self._product, block.products(self._target)])
-            self._block = self._block.joined(block, self._room_for(len(new)))
+            self._block = self._block.joined(block, rows)
             self.index = np.concatenate([self.index, new])
             self._likeness.admit(self._block)
 
@@ -47,7 +55,7 @@ class RowsKept:
         if len(self._space) < needed:
             larger = np.empty((int(HEADROOM * needed), self._atoms.dim), self._space.dtype)
             larger[: len(self.index)] = self._block.rows
-            self._space = larger
+            self._space, self._block = larger, replace(self._block, rows=larger[: len(self.index)])
         return self._space[:needed]
 
     def proxies(self, residual: np.ndarray) -> np.ndarray:
@@ -63,8 +71,8 @@ class RowsKept:
         return []
 
     def keep(self, places: np.ndarray) -> None:
-        self.index, self._block = self.index[places], self._block.taken(places)
-        self._space, self._product = self._block.rows, self._product[places]
+        self.index, self._product = self.index[places], self._product[places]
+        self._block = self._block.moved(places)
         self._likeness.keep(places)
         self._seen = None, np.empty(0)
 
@@ -85,22 +93,57 @@ class RowsKept:
             return weights
         return self._stepped(places, weights, _LOOSE, _FEW_STEPS)[0]
 
-    def estimate(self, places: np.ndarray, start: np.ndarray, slack: float = EXACT) -> np.ndarray:
-        """Steps by likeness, then descent and conjugate gradients; optimality conditions end it."""
+    def foreseen(
+        self, places: np.ndarray, start: np.ndarray, residual: np.ndarray, weights: np.ndarray
+    ) -> float:
+        penalty = self._penalty(places)
+        if not self._likeness.near_enough(places, penalty):
+            return inf
+        gradient = penalty * start - self.proxies(residual)[places]
+        change = weights - start
+        return -float(gradient @ change) - self._likeness.bend(places, change, penalty)
+
+    def estimate(
+        self,
+        places: np.ndarray,
+        start: np.ndarray,
+        slack: float = EXACT,
+        goal: Goal | None = None,
+    ) -> np.ndarray:
+        """Steps by likeness, then descent and conjugate gradients.
+
+        Optimality conditions end it, or that it is known whether the goal is met.
+        """
         if len(places) == 0:
             return np.zeros(0)
-        weights, done = self._stepped(places, np.maximum(start, 0.0), slack, _STEPS)
+        decided = self._decided(places, goal) if goal else None
+        weights, done = self._stepped(places, np.maximum(start, 0.0), slack, _STEPS, decided)
         if done:
             return weights
         product = self._product[places]
         return _descended(self._among(places), product, weights, _least(product, slack))
 
     def _stepped(
-        self, places: np.ndarray, weights: np.ndarray, slack: float, most: int
+        self,
+        places: np.ndarray,
+        weights: np.ndarray,
+        slack: float,
+        most: int,
+        decided: Decided | None = None,
     ) -> tuple[np.ndarray, bool]:
         among, product = self._among(places), self._product[places]
         least = _least(product, slack)
-        return stepped(among.curvature, among.step, weights, product, least, most)
+        return stepped(among.curvature, among.step, weights, product, least, most, decided)
+
+    def _decided(self, places: np.ndarray, goal: Goal) -> Decided:
+        product, penalty = self._product[places], self._penalty(places)
+        nothing = 0.5 * float(self._target @ self._target)  # the objective without any atom
+
+        def decided(weights: np.ndarray, gradient: np.ndarray) -> bool:
+            objective = nothing + 0.5 * float(weights @ (gradient - product))
+            return goal.decided(objective, may_fall(weights, gradient, penalty))
+
+        return decided
 
     def _among(self, places: np.ndarray) -> "_Among":
         penalty = self._penalty(places)

@@ -7,6 +7,7 @@ import numpy as np
 
 Apply = Callable[[np.ndarray], np.ndarray]
 Step = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Decided = Callable[[np.ndarray, np.ndarray], bool]
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,49 @@ class Move:
     image: np.ndarray
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What an estimate is for: whether its objective falls below another.
+
+    Attributes:
+        best: the objective to fall below.
+        enough: the objective from which on it counts as lower.
+    """
+
+    best: float
+    enough: float
+
+    def decided(self, objective: float, left: float) -> bool:
+        """Whether it is known, from an objective and the most by which it may yet fall.
+
+        It may yet fall by no more than twice what was won, or can never be enough.
+        """
+        won = self.best - objective
+        return objective - left >= self.enough or (objective < self.enough and left <= won)
+
+
+def may_fall(weights: np.ndarray, gradient: np.ndarray, penalty: float) -> float:
+    """The most by which other weights, none negative, can lower the objective.
+
+    Its curvature is at least `penalty` in every direction, so that beside these weights it lies
+    above gradient * move + penalty/2 * move**2, whose lowest point is known.
+    """
+    move = np.maximum(-gradient / penalty, -weights)
+    return -float(gradient @ move + 0.5 * penalty * (move @ move))
+
+
 def stepped(
-    curvature: Apply, step: Step, weights: np.ndarray, product: np.ndarray, least: float, most: int
+    curvature: Apply,
+    step: Step,
+    weights: np.ndarray,
+    product: np.ndarray,
+    least: float,
+    most: int,
+    decided: Decided | None = None,
 ) -> tuple[np.ndarray, bool]:
     """Weights after at most so many steps, and whether no gradient above `least` is left.
+
+    It ends before that where `decided(weights, gradient)` says so.
 
     Every step asks for one product with the true curvature, so it is known exactly how far it
     lowers the objective. Together with the step before it spans a plane, whose lowest point is
@@ -34,7 +74,7 @@ def stepped(
     gradient = curvature(weights) - product
     before: Move | None = None
     for _ in range(most):
-        if settled(weights, gradient, least):
+        if settled(weights, gradient, least) or (decided and decided(weights, gradient)):
             return weights, True
         change = step(weights, gradient) - weights
         move = Move(change, curvature(change))

@@ -4,6 +4,8 @@ from typing import Protocol
 
 import numpy as np
 
+from gtp_core.estimate.steps import Goal
+
 EXACT = 1e-6  # of the gradient, relative to the largest product, where float32 sums decide
 JITTER = 1e-10  # on the diagonal when ridge is 0, relative to its mean: equal atoms are common
 
@@ -21,11 +23,17 @@ class Working(Protocol):
         """<atom, residual> of every place, (m,) float64."""
         ...
 
-    def estimate(self, places: np.ndarray, start: np.ndarray, slack: float = EXACT) -> np.ndarray:
+    def estimate(
+        self,
+        places: np.ndarray,
+        start: np.ndarray,
+        slack: float = EXACT,
+        goal: Goal | None = None,
+    ) -> np.ndarray:
         """The best weights (len(places),) on these places, from a first guess.
 
-        `slack` is the gradient, relative to the largest product, that counts as zero where many
-        atoms make an exact answer dear.
+        Where many atoms make an exact answer dear, `slack` is the gradient, relative to the largest
+        product, that counts as zero, and it may end as soon as it is known whether a goal is met.
         """
         ...
 
@@ -45,12 +53,21 @@ class Working(Protocol):
         """
         ...
 
+    def foreseen(
+        self, places: np.ndarray, start: np.ndarray, residual: np.ndarray, weights: np.ndarray
+    ) -> float:
+        """About how far the objective falls from `start` to these weights; arguments as above.
+
+        Infinity where only an estimate can tell.
+        """
+        ...
+
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """weights @ atoms of these places, (dim,) float64."""
         ...
 
     def keep(self, places: np.ndarray) -> None:
-        """Forget all others."""
+        """Forget all others than these, in ascending order."""
         ...
 
     def exchanges(self, places: np.ndarray, weights: np.ndarray) -> list[tuple[int, int, float]]:

@@ -186,8 +186,8 @@ class RestrictedAtoms:
     def rows(self, index: np.ndarray) -> np.ndarray:
         return self.atoms.rows(index)
 
-    def block(self, index: np.ndarray) -> Block:
-        return self.atoms.block(index)
+    def block(self, index: np.ndarray, space: np.ndarray | None = None) -> Block:
+        return self.atoms.block(index, space)
 
 
 def _between(atoms: Atoms, begin: int, end: int) -> Atoms:

@@ -1,11 +1,12 @@
 """Pursue in a subspace, end in full dimension."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gtp_core.atoms import Atoms, Block, Problem, strongest
+from gtp_core.atoms.block import written
 from gtp_core.atoms.subspace import Subspaces
 from gtp_core.errors import CancelledError, MethodError
 from gtp_core.estimate import on_one_thread
@@ -232,8 +233,9 @@ class GatheredAtoms:
     def rows(self, index: np.ndarray) -> np.ndarray:
         return self.atoms.rows(self.index[index])
 
-    def block(self, index: np.ndarray) -> Block:
-        return self.kept.taken(index)
+    def block(self, index: np.ndarray, space: np.ndarray | None = None) -> Block:
+        taken = self.kept.taken(index)
+        return replace(taken, rows=written(taken.rows, space))
 
     def places(self, samples: np.ndarray) -> np.ndarray:
         """Where these samples are; all of them are here."""

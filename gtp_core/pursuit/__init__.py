@@ -3,8 +3,9 @@
 `pursue` runs it on anything that is an `Atoms`; a `Selection` is the answer of every method.
 """
 
-from gtp_core.pursuit.hunt import First, pursue
+from gtp_core.pursuit.hunt import First
 from gtp_core.pursuit.pace import kept_bytes
+from gtp_core.pursuit.run import pursue
 from gtp_core.pursuit.selection import Round, Selection, Stop, best_multiple, relative_residuals
 
 __all__ = [

@@ -1,12 +1,15 @@
 """How large the steps of a pursuit are: how much a pass fetches, and when rounds go on."""
 
 from dataclasses import dataclass
+from math import inf
 
 from gtp_core.estimate import HEADROOM, MOST_PRODUCTS
 
 _MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept instead
 _MOST_BYTES = 3 << 30  # of rows kept
 _REACH = 4  # atoms fetched in a pass, in multiples of the budget; the paper's 2 enter a round
+_CHEAP_PASS = 2e9  # numbers in all atoms
+_LIGHT = 4096  # rows of 32,768 numbers are fetched in a second
 _FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
 
 
@@ -18,8 +21,13 @@ class Pace:
         few: all inner products of the atoms met are written down; else only rows are kept.
         room: the most atoms met at once.
         first, later: atoms that the first pass fetches, and later ones.
+        grows: the support grows first, a pass for every step, because passes are cheap.
+        foresees: what a round wins is foreseen before it is worked out.
         fewest: fewer atoms do not enter alone.
         progress: a round must lower the objective by this share.
+        pass_progress: and all rounds after a pass by this, or it was the last.
+        restless: where they did by this share, a round that fails ends them, and the next pass
+            comes before fewer atoms are tried.
         digits: to which guessed weights are compared.
     """
 
@@ -27,27 +35,31 @@ class Pace:
     room: int
     first: int
     later: int
+    grows: bool
+    foresees: bool
     fewest: int
     progress: float
+    pass_progress: float
+    restless: float
     digits: int
 
 
-def pace_of(budget: int, dim: int, n_pinned: int = 0) -> Pace:
-    """The pace for so many atoms of that length."""
+def pace_of(budget: int, shape: tuple[int, int], n_pinned: int = 0) -> Pace:
+    """The pace for so many atoms of a matrix (n_samples, dim)."""
+    dim, cheap = shape[1], shape[0] * shape[1] <= _CHEAP_PASS
     few = keeps_products(budget, dim)
     room = MOST_PRODUCTS if few else max(3 * budget, _MOST_BYTES // (2 * dim))
     room = max(room, 2 * budget + n_pinned)
-    reach = _REACH * budget if few else budget
-    first = min(reach, max(2 * budget, room - budget))
-    return Pace(
-        few=few,
-        room=room,
-        first=first,
-        later=min(first, max(budget, 1)),
-        fewest=1 if few else max(1, budget // _FEWEST),
-        progress=1e-4 if few else 1e-3,
-        digits=12 if few else 5,
-    )
+    if few:
+        first = min(_REACH * budget, max(2 * budget, room - budget))
+        later = min(first, max(budget, 1))
+        return Pace(few, room, first, later, cheap, False, 1, 1e-4, 1e-3, inf, 12)
+    fewest = max(1, budget // _FEWEST)
+    if cheap:
+        return Pace(few, room, budget, max(budget, 1), cheap, False, fewest, 1e-3, 1e-3, inf, 5)
+    # Of the strongest at first few get a weight, because they resemble each other.
+    first, later = (min(max(budget, 1), max(budget // part, _LIGHT)) for part in (4, 2))
+    return Pace(few, room, first, later, cheap, True, fewest, 1e-3, 3e-3, 3e-2, 5)
 
 
 def keeps_products(budget: int, dim: int) -> bool:
