@@ -312,16 +312,16 @@ def test_directions_are_found_anew_until_there_are_enough_atoms_for_them(monkeyp
     assert early._coordinates.shape == (300, 10)
 
 
-def test_directions_are_found_anew_when_there_are_twice_as_many_atoms(monkeypatch):
+def test_directions_are_found_anew_when_there_are_four_times_as_many_atoms(monkeypatch):
     monkeypatch.setattr("gtp_core.estimate.likeness._SAMPLE", 10)
     matrix, _ = alike()
     block, likeness, found = atoms_of(matrix).block, Likeness(), []
-    for count in (20, 39, 40):
+    for count in (20, 79, 80):
         likeness.admit(block(np.arange(count)))
         found.append(likeness._basis)
     assert found[1] is found[0]
     assert found[2] is not found[0]
-    assert len(likeness._coordinates) == len(likeness._rest) == 40
+    assert len(likeness._coordinates) == len(likeness._rest) == 80
 
 
 def test_a_few_steps_do_where_the_ridge_is_not_small(monkeypatch):

@@ -15,6 +15,7 @@ from gtp_core.trajectories import in_threads
 
 _DIRECTIONS = 256
 _SAMPLE = 1024  # atoms the directions are those of
+_RENEWED = 4  # times the atoms the directions are of
 _BLOCK = 256  # atoms a thread multiplies at once
 _NEWTON = 20  # steps at most
 _SETTLED = 1e-3  # of the largest coordinate, where Newton's steps end
@@ -35,11 +36,11 @@ class Likeness:
     def admit(self, block: Block) -> None:
         """These are all atoms now, those known already first.
 
-        Directions are found anew when there are twice as many as they were found of, because later
-        atoms point elsewhere than the first; below a thousand, whenever there are more.
+        Directions are found anew when there are four times as many as they were found of, because
+        later atoms point elsewhere than the first; below a thousand, whenever there are more.
         """
         known = len(self._rest)
-        if self._basis is None or self._of < _SAMPLE or len(block.rows) >= 2 * self._of:
+        if self._basis is None or self._of < _SAMPLE or len(block.rows) >= _RENEWED * self._of:
             known, self._of = 0, len(block.rows)
             self._basis = _directions(block)
             self._coordinates = np.empty((0, self._basis.shape[1]), np.float32)
