@@ -32,6 +32,7 @@ def rounded(weights: np.ndarray, digits: int = 12) -> np.ndarray:
 
 
 def described(state: State, best: State, scale: float) -> Round:
+    """A round that led from `best` to `state`; `scale` is the length of the target."""
     kept = len(np.intersect1d(state.support, best.support, assume_unique=True))
     residual = float(np.linalg.norm(state.residual)) / scale
     return Round(len(state.support) - kept, kept, len(best.support) - kept, residual)
