@@ -33,7 +33,7 @@ class Goal:
     def decided(self, objective: float, left: float) -> bool:
         """Whether it is known, from an objective and the most by which it may yet fall.
 
-        It may yet fall by no more than twice what was won, or can never be enough.
+        Enough was won and no more than that may follow, or it can never be enough.
         """
         won = self.best - objective
         return objective - left >= self.enough or (objective < self.enough and left <= won)
