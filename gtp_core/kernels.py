@@ -81,14 +81,54 @@ def _load_row_of(row: Any, wide: Any) -> Any:
     return copy
 
 
+def _number(stored: Any) -> Any:
+    """A number of a row as float32, whether it is kept as float16 bits or as float32."""
+
+
+@overload(_number, inline="always")
+def _number_of(stored: Any) -> Any:
+    if stored == nb.types.uint16:
+
+        def widen(stored: Any) -> Any:
+            return _widened(stored)
+
+        return widen
+
+    def same(stored: Any) -> Any:
+        return stored
+
+    return same
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST, inline="always")
+def _four_products(
+    rows: np.ndarray, places: tuple[int, int, int, int], vector: np.ndarray
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """<row, vector> of the rows at four places.
+
+    Each is summed in the order in which it would be alone. Four share every number read of the
+    vector, and memory is asked for four rows at once: two to three times as fast as one by one.
+    """
+    first, second, third, fourth = places
+    a, b, c, d = rows[first], rows[second], rows[third], rows[fourth]
+    at_a = at_b = at_c = at_d = np.float32(0)
+    for j in range(vector.shape[0]):
+        value = vector[j]
+        at_a += _number(a[j]) * value
+        at_b += _number(b[j]) * value
+        at_c += _number(c[j]) * value
+        at_d += _number(d[j]) * value
+    return at_a, at_b, at_c, at_d
+
+
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def products_of_one(halves: np.ndarray, vector: np.ndarray, out: np.ndarray) -> None:
     """out[i] = <halves[i], vector>: nothing is written but the answer."""
-    for i in range(halves.shape[0]):
-        total = np.float32(0)
-        for j in range(halves.shape[1]):
-            total += _widened(halves[i, j]) * vector[j]
-        out[i] = total
+    last = halves.shape[0] - 1
+    for i in range(0, last + 1, 4):
+        second, third, fourth = min(i + 1, last), min(i + 2, last), min(i + 3, last)
+        four = _four_products(halves, (i, second, third, fourth), vector)
+        out[i], out[second], out[third], out[fourth] = four
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -153,13 +193,11 @@ def descend(
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def row_products(rows: np.ndarray, places: np.ndarray, vector: np.ndarray, out: np.ndarray) -> None:
     """out[i] = <rows[places[i]], vector>; rows float16 bits or float32."""
-    wide = np.empty(rows.shape[1], np.float32)
-    for i in range(places.shape[0]):
-        _load_row(rows[places[i]], wide)
-        total = np.float32(0)
-        for j in range(wide.shape[0]):
-            total += wide[j] * vector[j]
-        out[i] = total
+    last = places.shape[0] - 1
+    for i in range(0, last + 1, 4):
+        second, third, fourth = min(i + 1, last), min(i + 2, last), min(i + 3, last)
+        where = (places[i], places[second], places[third], places[fourth])
+        out[i], out[second], out[third], out[fourth] = _four_products(rows, where, vector)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -222,13 +260,22 @@ def wide_rows(
 def add_rows_wide(
     rows: np.ndarray, places: np.ndarray, factor: np.ndarray, out: np.ndarray
 ) -> None:
-    """out += sum_i factor[i] * rows[places[i]] in float64, in the order of places."""
-    wide = np.empty(rows.shape[1], np.float32)
-    for i in range(places.shape[0]):
-        if factor[i] != 0.0:
-            _load_row(rows[places[i]], wide)
-            for j in range(wide.shape[0]):
-                out[j] += factor[i] * wide[j]
+    """out += sum_i factor[i] * rows[places[i]] in float64, four rows of places at a time.
+
+    Rows of factor 0 are read, so leave them out; rows float16 bits or float32.
+    """
+    whole = places.shape[0] // 4 * 4
+    for i in range(0, whole, 4):
+        a, b = rows[places[i]], rows[places[i + 1]]
+        c, d = rows[places[i + 2]], rows[places[i + 3]]
+        by_a, by_b, by_c, by_d = factor[i], factor[i + 1], factor[i + 2], factor[i + 3]
+        for j in range(out.shape[0]):
+            two = by_a * _number(a[j]) + by_b * _number(b[j])
+            out[j] += two + (by_c * _number(c[j]) + by_d * _number(d[j]))
+    for i in range(whole, places.shape[0]):
+        row, by = rows[places[i]], factor[i]
+        for j in range(out.shape[0]):
+            out[j] += by * _number(row[j])
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)

@@ -73,6 +73,16 @@ def test_sums_of_many_atoms_are_those_of_few(monkeypatch, posed):
     assert np.allclose(few, weights @ posed.atoms.rows(index), rtol=1e-5, atol=1e-6)
 
 
+def test_many_rows_are_those_of_few(monkeypatch, posed):
+    index = np.flatnonzero(posed.atoms.candidates)[::2]
+    few = posed.atoms.rows(index)
+    monkeypatch.setattr("gtp_core.atoms.matrix._FEW_ROWS", 0)
+    monkeypatch.setattr("gtp_core.atoms.block._WIDE_AT_ONCE", 7)
+    many = posed.atoms.rows(index)
+    assert many.dtype == few.dtype
+    assert np.abs(many - few).max() < 1e-6 * np.abs(few).max()
+
+
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("task", ["maths", "dates"])
 def test_atoms_and_target_are_those_of_the_definition(catalog, task, removed):

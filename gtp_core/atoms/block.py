@@ -8,6 +8,7 @@ import numpy as np
 from gtp_core.trajectories import in_threads
 
 _ROWS_AT_ONCE = 512
+_WIDE_AT_ONCE = 64
 
 
 def remove(vectors: np.ndarray, direction: np.ndarray | None) -> np.ndarray:
@@ -47,6 +48,7 @@ class Block:
         from gtp_core import kernels
 
         factor = np.asarray(weights, np.float64)
+        places, factor = places[factor != 0], factor[factor != 0]
         starts = range(0, len(places), _ROWS_AT_ONCE)
         # Slices of fixed size, added in order: the same bytes for any number of threads.
         partial = np.zeros((len(starts), self.rows.shape[1]))
@@ -107,6 +109,18 @@ class Block:
         along = self.along[begin:end].astype(np.float32)
         scale = self.scale.astype(np.float32)
         kernels.wide_rows(self._bits[begin:end], scale, along, self._removed, out)
+        return out
+
+    def all_wide(self) -> np.ndarray:
+        """All of them, (m, dim) float32."""
+        out = np.empty(self.rows.shape, np.float32)
+
+        def widen(begin: int, end: int) -> None:
+            for first in range(begin, end, _WIDE_AT_ONCE):
+                last = min(first + _WIDE_AT_ONCE, end)
+                out[first:last] = self.wide(first, last)
+
+        in_threads(widen, len(out), at_once=_WIDE_AT_ONCE)
         return out
 
     def taken(self, places: np.ndarray) -> "Block":
