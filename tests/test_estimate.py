@@ -18,6 +18,8 @@ from gtp_core.estimate import (
     places_of,
 )
 from gtp_core.estimate.likeness import _CAUTION, Likeness
+from gtp_core.estimate.products import _own_inner
+from gtp_core.estimate.space import Space
 from gtp_core.estimate.steps import may_fall
 from gtp_core.trajectories import Trajectories
 
@@ -286,6 +288,25 @@ def test_a_step_gives_nothing_to_those_it_may_not(monkeypatch):
     assert found[allowed].max() > 0.0
 
 
+@pytest.mark.parametrize("penalty", [0.1, 1.0])
+def test_what_joins_and_leaves_gives_the_sum_of_all(monkeypatch, penalty):
+    """Sums of b b' / D go on from the last one; they must be those found anew."""
+    matrix, _ = alike()
+    likeness, generator = likeness_of(matrix, monkeypatch, 20), np.random.default_rng(0)
+    curve, chosen = likeness._curve, np.arange(300) < 200
+    for _ in range(12):
+        chosen = chosen ^ (generator.random(300) < 0.05)
+        places = np.flatnonzero(chosen)
+        some = likeness._coordinates[places].astype(np.float64)
+        diagonal = _CAUTION * likeness._rest[places] + penalty
+        wanted = some.T @ (some / diagonal[:, None])
+        assert np.abs(curve.of(places, penalty) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    few = curve.of(np.arange(5), 2.0)
+    some = likeness._coordinates[:5].astype(np.float64)
+    wanted = some.T @ (some / (_CAUTION * likeness._rest[:5] + 2.0)[:, None])
+    assert np.abs(few - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
 def test_the_inverse_of_what_products_are_like_nearly_undoes_the_true_ones(monkeypatch):
     matrix, _ = alike()
     likeness, places = likeness_of(matrix, monkeypatch, 20), np.arange(40, 240)
@@ -372,6 +393,45 @@ def test_a_goal_that_is_far_off_ends_an_estimate_early():
         working.estimate(places, nothing, 1e-7, Goal(low * 2, share * low))
         read.append(counted.combined)
     assert read[0] < read[1]
+
+
+def test_memory_made_ready_keeps_what_is_written(monkeypatch):
+    """Rows come while later ones are still being touched, and more than were expected."""
+    monkeypatch.setattr("gtp_core.estimate.space._AT_ONCE", 1 << 16)
+    space, rows = Space(1000, 4096, np.dtype(np.float16)), np.ones((1500, 4096), np.float16)
+    space.first(10, 0)[:] = rows[:10]
+    for touched in space._touched:
+        touched.result()
+    space.first(1000, 10)[10:] = rows[10:1000]
+    assert (space.first(1000, 1000) == 1).all()
+    larger = space.first(1500, 1000)
+    assert larger.shape == (1500, 4096)
+    assert (larger[:1000] == 1).all()
+
+
+def test_the_sum_of_an_estimate_is_not_formed_again(monkeypatch):
+    matrix, target = alike()
+    working, places = working_of(RowsKept, matrix, target, 1.0), np.arange(40, 240)
+    weights = working.estimate(places, np.zeros(200))
+    counted = CountedBlock(working._block)
+    monkeypatch.setattr(working, "_block", counted)
+    kept = weights > 0
+    assert 0 < kept.sum() < 200
+    found = working.combine(places[kept], weights[kept])
+    assert counted.combined == 0
+    assert np.allclose(found, weights @ matrix[places], atol=1e-6)
+    others = working.combine(places[kept] + 1, weights[kept])
+    assert counted.combined == 1
+    assert np.allclose(others, weights[kept] @ matrix[places[kept] + 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 9])
+def test_inner_products_of_all_are_those_of_each(monkeypatch, count):
+    monkeypatch.setattr("gtp_core.estimate.products._BLOCK", 2)
+    rows = np.random.default_rng(count).standard_normal((count, 6))
+    found = _own_inner(rows)
+    assert np.allclose(found, rows @ rows.T)
+    assert (found == found.T).all()
 
 
 class CountedBlock:

@@ -7,8 +7,9 @@ are 0.5 GB where their inner products alone would take a minute.
 """
 
 from gtp_core.estimate.products import MOST_PRODUCTS, ProductsKept
-from gtp_core.estimate.rows import HEADROOM, RowsKept
+from gtp_core.estimate.rows import RowsKept
 from gtp_core.estimate.solve import non_negative_ridge
+from gtp_core.estimate.space import HEADROOM
 from gtp_core.estimate.steps import Goal
 from gtp_core.estimate.threads import on_one_thread
 from gtp_core.estimate.working import EXACT, Working, places_of

@@ -32,6 +32,7 @@ class Likeness:
         self._coordinates: np.ndarray = np.empty((0, 0), np.float32)
         self._rest: np.ndarray = np.empty(0)
         self._of = 0  # atoms that the directions are those of
+        self._curve = _Curve(self._coordinates, self._rest)
 
     def admit(self, block: Block) -> None:
         """These are all atoms now, those known already first.
@@ -50,10 +51,12 @@ class Likeness:
         rest = np.maximum(rest, _LEAST_REST * squares)
         self._coordinates = np.concatenate([self._coordinates, coordinates])
         self._rest = np.concatenate([self._rest[:known], rest])
+        self._curve = _Curve(self._coordinates, self._rest)
 
     def keep(self, places: np.ndarray) -> None:
         """Forget all others."""
         self._coordinates, self._rest = self._coordinates[places], self._rest[places]
+        self._curve = _Curve(self._coordinates, self._rest)
 
     def step(
         self,
@@ -76,14 +79,21 @@ class Likeness:
             penalty: ridge.
             allowed: (k,) bool, the others get no weight; or None.
         """
-        some, diagonal = self._coordinates[places], _CAUTION * self._rest[places] + penalty
+        some, diagonal = self._coordinates[places], _diagonal(self._rest[places], penalty)
         most = np.inf if allowed is None else np.where(allowed, np.inf, 0.0)
-        return _newton(some, np.maximum(diagonal, 1e-300), weights, gradient, most)
+        return _newton(
+            some,
+            diagonal,
+            weights,
+            gradient,
+            most,
+            lambda positive: self._curve.of(places[positive], penalty),
+        )
 
     def bend(self, places: np.ndarray, change: np.ndarray, penalty: float) -> float:
         """1/2 change (B B' + D) change: what curvature takes of a move's gain; D as in a step."""
         shared = self._coordinates[places].T @ change.astype(np.float32)
-        diagonal = _CAUTION * self._rest[places] + penalty
+        diagonal = _diagonal(self._rest[places], penalty)
         return 0.5 * float(shared.astype(np.float64) @ shared + diagonal @ change**2)
 
     def near_enough(self, places: np.ndarray, penalty: float) -> bool:
@@ -106,13 +116,46 @@ class Likeness:
         return near
 
 
+def _diagonal(rest: np.ndarray, penalty: float) -> np.ndarray:
+    """D of a step."""
+    return np.maximum(_CAUTION * rest + penalty, 1e-300)
+
+
+class _Curve:
+    """Sums of b b' / D over atoms. From one step to the next few join or leave, which is cheap."""
+
+    def __init__(self, coordinates: np.ndarray, rest: np.ndarray) -> None:
+        self._coordinates, self._rest = coordinates, rest
+        self._penalty = np.nan
+        self._summed = np.zeros(len(rest), bool)
+        self._sum = np.zeros((coordinates.shape[1],) * 2)
+
+    def of(self, places: np.ndarray, penalty: float) -> np.ndarray:
+        """The sum (r, r) float64 over these places."""
+        wanted = np.zeros(len(self._rest), bool)
+        wanted[places] = True
+        join, leave = wanted & ~self._summed, self._summed & ~wanted
+        if penalty != self._penalty or join.sum() + leave.sum() >= len(places):
+            self._sum, join, leave = np.zeros_like(self._sum), wanted, np.zeros_like(leave)
+        self._sum = self._sum + self._of_all(join, penalty) - self._of_all(leave, penalty)
+        self._summed, self._penalty = wanted, penalty
+        return self._sum
+
+    def _of_all(self, chosen: np.ndarray, penalty: float) -> np.ndarray:
+        roots = np.sqrt(_diagonal(self._rest[chosen], penalty)).astype(np.float32)
+        scaled = self._coordinates[chosen] / roots[:, None]
+        return scaled.T @ scaled  # of one matrix: half the work
+
+
 def _newton(
     some: np.ndarray,
     diagonal: np.ndarray,
     weights: np.ndarray,
     gradient: np.ndarray,
     most: np.ndarray | float,
+    curve: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
+    """The weights of a step; `curve` sums b b' / D over some of them."""
     shift = some.T @ weights.astype(np.float32)
 
     def at(u: np.ndarray) -> tuple[float, np.ndarray]:
@@ -128,9 +171,7 @@ def _newton(
         if np.abs(slope).max(initial=0) <= _SETTLED * max(np.abs(u).max(initial=0), 1e-300):
             break
         positive = np.flatnonzero(found > 0)
-        taken = some[positive] / np.sqrt(diagonal[positive, None]).astype(np.float32)
-        curve = taken.T @ taken  # of one matrix: half the work
-        move = -np.linalg.solve(curve.astype(np.float64) + np.eye(len(u)), slope)
+        move = -np.linalg.solve(curve(positive) + np.eye(len(u)), slope)
         share, least = 1.0, 1e-4 * float(slope @ move)
         while (new := at(u + share * move))[0] > value + share * least and share > 1e-3:
             share /= 2
@@ -142,13 +183,7 @@ def _directions(block: Block) -> np.ndarray:
     """(dim, r) float32 orthonormal: the leading directions of atoms spread over the block."""
     m = len(block.rows)
     places = np.unique(np.linspace(0, m - 1, min(_SAMPLE, m)).astype(np.int64))
-    sample = block.taken(places)
-    wide = np.empty(sample.rows.shape, np.float32)
-
-    def widen(begin: int, end: int) -> None:
-        wide[begin:end] = sample.wide(begin, end)
-
-    in_threads(widen, len(wide), at_once=64)
+    wide = block.taken(places).all_wide()
     gram = np.zeros((len(wide), len(wide)), np.float32)  # its upper half is filled
 
     def multiply(begin: int, end: int) -> None:

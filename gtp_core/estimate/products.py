@@ -33,7 +33,7 @@ class ProductsKept:
             return
         rows = self._atoms.rows(new).astype(np.float64)
         across = _inner(self._rows, rows)
-        self._gram = np.block([[self._gram, across], [across.T, _inner(rows, rows)]])
+        self._gram = np.block([[self._gram, across], [across.T, _own_inner(rows)]])
         self._rows = np.vstack([self._rows, rows])
         self._product = np.concatenate([self._product, rows @ self._target])
         self.index = np.concatenate([self.index, new])
@@ -128,4 +128,23 @@ def _inner(left: np.ndarray, right: np.ndarray) -> np.ndarray:
             np.matmul(left[first:last], right.T, out=out[first:last])
 
     in_threads(work, len(left), at_once=_BLOCK)
+    return out
+
+
+def _own_inner(rows: np.ndarray) -> np.ndarray:
+    """rows @ rows.T, one half mirrored; a long and a short strip at a time, so threads are even."""
+    out = np.empty((len(rows), len(rows)))
+    strips = -(-len(rows) // _BLOCK)
+
+    def multiply(strip: int) -> None:
+        first, last = strip * _BLOCK, min((strip + 1) * _BLOCK, len(rows))
+        np.matmul(rows[first:last], rows[first:].T, out=out[first:last, first:])
+        out[last:, first:last] = out[first:last, last:].T
+
+    def work(begin: int, end: int) -> None:
+        for strip in range(begin, end):
+            for one in {strip, strips - 1 - strip}:
+                multiply(one)
+
+    in_threads(work, -(-strips // 2), at_once=1)
     return out

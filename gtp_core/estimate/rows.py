@@ -1,6 +1,6 @@
 """Many atoms: only their rows are kept, as they are stored, and descent works on the residual."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
@@ -8,7 +8,17 @@ import numpy as np
 from gtp_core.atoms import Atoms
 from gtp_core.atoms.block import Block
 from gtp_core.estimate.likeness import Likeness
-from gtp_core.estimate.steps import Apply, Decided, Goal, leapt, may_fall, settled, stepped
+from gtp_core.estimate.space import Space
+from gtp_core.estimate.steps import (
+    Apply,
+    Decided,
+    Goal,
+    Move,
+    leapt,
+    may_fall,
+    settled,
+    stepped,
+)
 from gtp_core.estimate.working import EXACT, JITTER
 
 _STEPS = 24  # by likeness, before descent takes over
@@ -16,7 +26,6 @@ _FEW_STEPS, _LOOSE = 3, 1e-2  # in a guess, and the gradient that is left then
 _SWEEPS = 4  # of descent between two exact gradients
 _MAX_SWEEPS = 400
 _LEAPS = 60  # steps of conjugate gradients at once
-HEADROOM = 1.5  # of the space taken, so that joining does not copy all rows every time
 
 
 class RowsKept:
@@ -33,30 +42,23 @@ class RowsKept:
         self._atoms, self._target, self._ridge = atoms, target, ridge
         self.index: np.ndarray = np.empty(0, np.int64)
         self._block = atoms.block(self.index)
-        dtype = self._block.rows.dtype
-        self._space = np.empty((min(expected, atoms.n_samples), atoms.dim), dtype)
+        expected = min(expected, atoms.n_samples)
+        self._space = Space(expected, atoms.dim, self._block.rows.dtype)
         self._product: np.ndarray = np.empty(0)
         self._likeness = Likeness()
         self._seen: tuple[np.ndarray | None, np.ndarray] = None, np.empty(0)
+        self._summed: _Summed | None = None
 
     def admit(self, index: np.ndarray) -> None:
         new = index[~np.isin(index, self.index)]
         if len(new):
-            rows = self._room_for(len(new))
-            block = self._atoms.block(new, rows[len(self.index) :])
+            met = len(self.index)
+            rows = self._space.first(met + len(new), met)
+            block = self._atoms.block(new, rows[met:])
             self._product = np.concatenate([self._product, block.products(self._target)])
             self._block = self._block.joined(block, rows)
             self.index = np.concatenate([self.index, new])
             self._likeness.admit(self._block)
-
-    def _room_for(self, count: int) -> np.ndarray:
-        """Rows with room behind those there are, which stay where they are."""
-        needed = len(self.index) + count
-        if len(self._space) < needed:
-            larger = np.empty((int(HEADROOM * needed), self._atoms.dim), self._space.dtype)
-            larger[: len(self.index)] = self._block.rows
-            self._space, self._block = larger, replace(self._block, rows=larger[: len(self.index)])
-        return self._space[:needed]
 
     def proxies(self, residual: np.ndarray) -> np.ndarray:
         if self._seen[0] is not residual or len(self._seen[1]) != len(self.index):
@@ -64,6 +66,8 @@ class RowsKept:
         return self._seen[1]
 
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if self._summed and self._summed.of(places, weights):
+            return self._summed.total
         return self._block.combine(places, weights)
 
     def exchanges(self, places: np.ndarray, weights: np.ndarray) -> list[tuple[int, int, float]]:
@@ -75,6 +79,7 @@ class RowsKept:
         self._block = self._block.moved(places)
         self._likeness.keep(places)
         self._seen = None, np.empty(0)
+        self._summed = None
 
     def guess(
         self,
@@ -91,7 +96,7 @@ class RowsKept:
         weights = self._likeness.step(places, start, gradient, penalty, allowed)
         if allowed is not None or self._likeness.near_enough(places, penalty):
             return weights
-        return self._stepped(places, weights, _LOOSE, _FEW_STEPS)[0]
+        return self._stepped(places, weights, _LOOSE, _FEW_STEPS)[0].change
 
     def foreseen(
         self, places: np.ndarray, start: np.ndarray, residual: np.ndarray, weights: np.ndarray
@@ -117,11 +122,12 @@ class RowsKept:
         if len(places) == 0:
             return np.zeros(0)
         decided = self._decided(places, goal) if goal else None
-        weights, done = self._stepped(places, np.maximum(start, 0.0), slack, _STEPS, decided)
+        now, done = self._stepped(places, np.maximum(start, 0.0), slack, _STEPS, decided)
         if done:
-            return weights
+            self._summed = _Summed(places, now.change, now.total)
+            return now.change
         product = self._product[places]
-        return _descended(self._among(places), product, weights, _least(product, slack))
+        return _descended(self._among(places), product, now.change, _least(product, slack))
 
     def _stepped(
         self,
@@ -130,10 +136,10 @@ class RowsKept:
         slack: float,
         most: int,
         decided: Decided | None = None,
-    ) -> tuple[np.ndarray, bool]:
+    ) -> tuple[Move, bool]:
         among, product = self._among(places), self._product[places]
         least = _least(product, slack)
-        return stepped(among.curvature, among.step, weights, product, least, most, decided)
+        return stepped(among.moved, among.step, weights, product, least, most, decided)
 
     def _decided(self, places: np.ndarray, goal: Goal) -> Decided:
         product, penalty = self._product[places], self._penalty(places)
@@ -152,6 +158,21 @@ class RowsKept:
     def _penalty(self, places: np.ndarray) -> float:
         floor = JITTER * max(float((self._block.lengths[places] ** 2).mean()), 1e-300)
         return max(self._ridge, floor)
+
+
+@dataclass(frozen=True)
+class _Summed:
+    """The sum (dim,) of the atoms at some places, times their weights."""
+
+    places: np.ndarray
+    weights: np.ndarray
+    total: np.ndarray
+
+    def of(self, places: np.ndarray, weights: np.ndarray) -> bool:
+        """Whether it is that of these, but for weights of 0."""
+        mine, theirs = self.weights != 0, weights != 0
+        same = np.array_equal(self.places[mine], places[theirs])
+        return same and np.array_equal(self.weights[mine], weights[theirs])
 
 
 def _least(product: np.ndarray, slack: float) -> float:
@@ -190,9 +211,13 @@ class _Among:
         self._block, self._likeness, self._places = block, likeness, places
         self._target, self._penalty = target, penalty
 
+    def moved(self, change: np.ndarray) -> Move:
+        total = self._block.combine(self._places, change)
+        image = self._block.products(total, self._places) + self._penalty * change
+        return Move(change, image, total)
+
     def curvature(self, weights: np.ndarray) -> np.ndarray:
-        total = self._block.combine(self._places, weights)
-        return self._block.products(total, self._places) + self._penalty * weights
+        return self.moved(weights).image
 
     def step(self, weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         return self._likeness.step(self._places, weights, gradient, self._penalty)

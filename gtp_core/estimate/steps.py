@@ -12,10 +12,19 @@ Decided = Callable[[np.ndarray, np.ndarray], bool]
 
 @dataclass(frozen=True)
 class Move:
-    """A change of weights (k,), and what it changes of the gradient."""
+    """A change of weights (k,), of the gradient (k,), and of the weighted sum of atoms (dim,)."""
 
     change: np.ndarray
     image: np.ndarray
+    total: np.ndarray
+
+    def times(self, share: float) -> "Move":
+        """So much of it."""
+        return Move(share * self.change, share * self.image, share * self.total)
+
+    def plus(self, other: "Move") -> "Move":
+        """Both."""
+        return Move(self.change + other.change, self.image + other.image, self.total + other.total)
 
 
 @dataclass(frozen=True)
@@ -50,45 +59,44 @@ def may_fall(weights: np.ndarray, gradient: np.ndarray, penalty: float) -> float
 
 
 def stepped(
-    curvature: Apply,
+    moved: Callable[[np.ndarray], Move],
     step: Step,
     weights: np.ndarray,
     product: np.ndarray,
     least: float,
     most: int,
     decided: Decided | None = None,
-) -> tuple[np.ndarray, bool]:
+) -> tuple[Move, bool]:
     """Weights after at most so many steps, and whether no gradient above `least` is left.
 
-    It ends before that where `decided(weights, gradient)` says so.
+    The weights come as a move from zero. Steps end early where `decided(weights, gradient)`.
 
     Every step asks for one product with the true curvature, so it is known exactly how far it
     lowers the objective. Together with the step before it spans a plane, whose lowest point is
     taken where no weight is negative there: the idea of conjugate gradients.
 
     Args:
-        curvature: (k,) to (k,): inner products and ridge.
+        moved: a change of weights (k,) with what it does.
         step: the best weights by what products are like, from weights and gradient now.
         weights: (k,) a first guess; product: (k,) with the target.
     """
-    gradient = curvature(weights) - product
+    now = moved(weights)
     before: Move | None = None
     for _ in range(most):
-        if settled(weights, gradient, least) or (decided and decided(weights, gradient)):
-            return weights, True
-        change = step(weights, gradient) - weights
-        move = Move(change, curvature(change))
-        along, curve = float(gradient @ change), float(move.image @ change)
+        gradient = now.image - product
+        if settled(now.change, gradient, least) or (decided and decided(now.change, gradient)):
+            return now, True
+        move = moved(step(now.change, gradient) - now.change)
+        along, curve = float(gradient @ move.change), float(move.image @ move.change)
         if along >= 0 or curve <= 0:
             break
         share = 1.0 if along + 0.5 * curve < 0.25 * along else -along / curve
-        taken = Move(share * move.change, share * move.image)
+        taken = move.times(share)
         if before is not None:
             both = _lowest(move, before, gradient)
-            taken = both if (weights + both.change >= 0).all() else taken
-        weights, gradient = weights + taken.change, gradient + taken.image
-        before = taken
-    return weights, settled(weights, gradient, least)
+            taken = both if (now.change + both.change >= 0).all() else taken
+        now, before = now.plus(taken), taken
+    return now, settled(now.change, now.image - product, least)
 
 
 def settled(weights: np.ndarray, gradient: np.ndarray, least: float) -> bool:
@@ -108,7 +116,7 @@ def _lowest(first: Move, second: Move, gradient: np.ndarray) -> Move:
     )
     slopes = np.array([float(gradient @ first.change), float(gradient @ second.change)])
     a, b = -np.linalg.lstsq(curves, slopes, rcond=None)[0]
-    return Move(a * first.change + b * second.change, a * first.image + b * second.image)
+    return first.times(a).plus(second.times(b))
 
 
 def leapt(
