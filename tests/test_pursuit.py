@@ -15,6 +15,7 @@ from gtp_core.pursuit import (
     Round,
     Stop,
     best_multiple,
+    hunt,
     pursue,
     relative_residuals,
 )
@@ -556,6 +557,65 @@ def test_rows_of_few_atoms_end_nearly_as_low(monkeypatch, seed, ridge):
     low, found = (objective_of(matrix, target, ridge, *a[:2]) for a in (exact, rows))
     assert len(rows[0]) <= 40
     assert found <= (1.15 if ridge < 0.1 else 1.05) * low
+
+
+def compared_at_the_end(monkeypatch, budget: int, dim: int) -> None:
+    """Keep rows, and write down inner products of twice the budget when rounds are over."""
+    monkeypatch.setattr("gtp_core.pursuit.pace._MOST_WORK", (2 * budget) ** 2 * dim)
+
+
+@pytest.mark.parametrize("dear", [False, True])
+@pytest.mark.parametrize("ridge", [0.01, 0.1, 1.0])
+def test_rows_compared_at_the_end_are_not_above_orthogonal_matching_pursuit(
+    monkeypatch, ridge, dear
+):
+    """But for exchanges that win less than 1e-4, which are not made; rows alone: up to 1e-3."""
+    generator = np.random.default_rng(1)
+    matrix = unit(generator.standard_normal((3000, 400)) + 0.5 * generator.standard_normal(400))
+    target = matrix[:60].mean(0) + 0.02 * generator.standard_normal(400)
+    greedy = select(pose_array(matrix, target), 150, method="omp", settings=Settings(ridge=ridge))
+    if dear:
+        monkeypatch.setattr("gtp_core.pursuit.pace._CHEAP_PASS", 0)
+        monkeypatch.setattr("gtp_core.pursuit.pace._LIGHT", 16)
+    only(monkeypatch, "rows")
+    alone = pursue(atoms_of(matrix), target, 150, ridge=ridge)
+    compared_at_the_end(monkeypatch, 150, 400)
+    found = pursue(atoms_of(matrix), target, 150, ridge=ridge)
+    low, rows, compared = (
+        objective_of(matrix, target, ridge, *pair)
+        for pair in ((greedy.support, greedy.weights), alone[:2], found[:2])
+    )
+    assert len(found[0]) <= 150
+    assert compared <= rows
+    assert compared <= low * (1 + 1e-4)
+
+
+def test_pins_and_caps_hold_when_rows_are_compared_at_the_end(monkeypatch):
+    compared_at_the_end(monkeypatch, 12, 40)
+    problem, groups = capped(0, 4, pinned=(3, 5))
+    chosen = select(problem, 10, settings=Settings(ridge=0.1))
+    assert {3, 5} <= set(chosen.support.tolist())
+    assert max(np.bincount(groups[chosen.support][groups[chosen.support] >= 0])) <= 4
+
+
+@pytest.mark.parametrize(("promise", "tried"), [(1e-3, True), (0.9, False)])
+def test_a_pass_whose_atoms_promise_little_is_the_last(monkeypatch, promise, tried):
+    """Where what a round wins is foreseen; here the second pass brings some 30 %."""
+    generator = np.random.default_rng(1)
+    matrix = unit(generator.standard_normal((3000, 400)) + 0.5 * generator.standard_normal(400))
+    target = matrix[:60].mean(0) + 0.02 * generator.standard_normal(400)
+    only(monkeypatch, "rows")
+    for name, value in (("_CHEAP_PASS", 0), ("_LIGHT", 16)):
+        monkeypatch.setattr(f"gtp_core.pursuit.pace.{name}", value)
+    passes, real = [], hunt.pace_of
+    monkeypatch.setattr(hunt, "pace_of", lambda *given: replace(real(*given), promise=promise))
+    strongest = ArrayAtoms.strongest
+    monkeypatch.setattr(
+        ArrayAtoms, "strongest", lambda *given: passes.append(given) or strongest(*given)
+    )
+    *_, stop = pursue(atoms_of(matrix), target, 150, ridge=1.0)
+    assert (len(passes) > 2) == tried
+    assert stop is Stop.NO_PROGRESS
 
 
 @pytest.mark.parametrize("way", WAYS)

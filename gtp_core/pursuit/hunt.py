@@ -14,7 +14,7 @@ from gtp_core.estimate import (
     Working,
     places_of,
 )
-from gtp_core.pursuit.pace import pace_of
+from gtp_core.pursuit.pace import closing_pace, pace_of
 from gtp_core.pursuit.selection import Round
 from gtp_core.pursuit.state import Draft, State, described, rounded
 
@@ -57,6 +57,7 @@ class Hunt:
         self.rounds: list[Round] = []
         self.visited: set[int] = set()
         self.could_enter = self._looked = False
+        self._asked = self._pace.progress  # what must be foreseen of a round to try it
         self._before = inf  # the objective before the last pass
         self._working.admit(pinned)
         self.best = self._fitted(pinned, np.zeros(len(pinned)))
@@ -64,13 +65,36 @@ class Hunt:
     def steps(self) -> Iterator[Round]:
         """Every round: first the support grows, then passes and the rounds among the atoms met."""
         yield from self._grow()
-        while self._look():
+        self._look()
+        yield from self._passes()
+        if self._compare():
+            yield from self._passes()
+
+    def _passes(self) -> Iterator[Round]:
+        """Rounds among the atoms met, then a pass for more, as long as they bring much."""
+        going = True
+        while going:
             before = self._before = self.best.objective
             yield from iter(self._round, None)
             room = self._pace.grows and len(self.best.support) < self._budget
             progress = _FREE_PROGRESS if room else self._pace.pass_progress
-            if self.best.objective > before * (1 - progress):
-                return
+            going = self.best.objective <= before * (1 - progress) and self._look()
+
+    def _compare(self) -> bool:
+        """Write the inner products of the best atoms met down, where they are few enough.
+
+        Exchanges of single samples need them. Without, 900 of 67,670 atoms of length 32,768 ended
+        half a percent above orthogonal matching pursuit.
+        """
+        pace = closing_pace(self._budget, self._atoms.dim, len(self._pinned))
+        if self._pace.few or pace is None:
+            return False
+        entering = self._entering()[: self._budget]
+        self._pace, self._working = pace, ProductsKept(self._atoms, self._target, self._ridge)
+        self._working.admit(np.concatenate([self.best.support, entering]))
+        self.best = self._fitted(self.best.support, self.best.weights)
+        self._count, self._asked = self._most, pace.progress
+        return True
 
     def _grow(self) -> Iterator[Round]:
         """Enter a sixteenth of the budget at a time, each from a pass of its own.
@@ -120,6 +144,7 @@ class Hunt:
         # With 2 * budget again after every pass: as good within 0.3 %, 1.5 to 4 times as long.
         least = self._budget // (_STAGES if self._pace.grows else 4)
         self._count = min(self._most, max(4 * self._count, least, 1))
+        self._asked = self._pace.progress if first else self._pace.promise
         return first or new > 0
 
     def _round(self) -> Round | None:
@@ -137,7 +162,7 @@ class Hunt:
             # A first selection is always taken: a ridge of 1e15 makes it lower by less.
             free = self._pace.few and len(self.best.support) + count <= self._budget
             progress = _FREE_PROGRESS if free else self._pace.progress
-            if empty or draft.fall > progress * self.best.objective:
+            if empty or draft.fall > max(progress, self._asked) * self.best.objective:
                 state = self._finished(draft)
                 lower = state.objective < self.best.objective * (1 - progress)
                 if lower or (empty and len(state.support)):
@@ -211,7 +236,7 @@ class Hunt:
     def _accept(self, state: State, count: int) -> Round:
         round_ = described(state, self.best, self.scale)
         self.visited.update(state.support.tolist())
-        self.best, self._count = state, count
+        self.best, self._count, self._asked = state, count, self._pace.progress
         self.rounds.append(round_)
         return round_
 

@@ -1,6 +1,6 @@
 """How large the steps of a pursuit are: how much a pass fetches, and when rounds go on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from gtp_core.estimate import HEADROOM, MOST_PRODUCTS
@@ -28,6 +28,7 @@ class Pace:
         pass_progress: and all rounds after a pass by this, or it was the last.
         restless: where they did by this share, a round that fails ends them, and the next pass
             comes before fewer atoms are tried.
+        promise: the first round after a later pass must foresee this share to be tried.
         digits: to which guessed weights are compared.
     """
 
@@ -41,30 +42,78 @@ class Pace:
     progress: float
     pass_progress: float
     restless: float
+    promise: float
     digits: int
 
 
 def pace_of(budget: int, shape: tuple[int, int], n_pinned: int = 0) -> Pace:
     """The pace for so many atoms of a matrix (n_samples, dim)."""
     dim, cheap = shape[1], shape[0] * shape[1] <= _CHEAP_PASS
-    few = keeps_products(budget, dim)
-    room = MOST_PRODUCTS if few else max(3 * budget, _MOST_BYTES // (2 * dim))
-    room = max(room, 2 * budget + n_pinned)
-    if few:
+    if keeps_products(budget, dim):
+        room = max(MOST_PRODUCTS, 2 * budget + n_pinned)
         first = min(_REACH * budget, max(2 * budget, room - budget))
-        later = min(first, max(budget, 1))
-        return Pace(few, room, first, later, cheap, False, 1, 1e-4, 1e-3, inf, 12)
-    fewest = max(1, budget // _FEWEST)
+        return _with_products(room, first, min(first, max(budget, 1)), grows=cheap)
+    once = max(budget, 1)
+    pace = Pace(
+        few=False,
+        room=max(3 * budget, _MOST_BYTES // (2 * dim), 2 * budget + n_pinned),
+        first=once,
+        later=once,
+        grows=cheap,
+        foresees=False,
+        fewest=max(1, budget // _FEWEST),
+        progress=1e-3,
+        pass_progress=1e-3,
+        restless=inf,
+        promise=1e-3,
+        digits=5,
+    )
     if cheap:
-        return Pace(few, room, budget, max(budget, 1), cheap, False, fewest, 1e-3, 1e-3, inf, 5)
+        return pace
     # Of the strongest at first few get a weight, because they resemble each other.
-    first, later = (min(max(budget, 1), max(budget // part, _LIGHT)) for part in (4, 2))
-    return Pace(few, room, first, later, cheap, True, fewest, 1e-3, 3e-3, 3e-2, 5)
+    first, later = (min(once, max(budget // part, _LIGHT)) for part in (4, 2))
+    return replace(
+        pace,
+        first=first,
+        later=later,
+        foresees=True,
+        pass_progress=3e-3,
+        restless=3e-2,
+        promise=3e-3 if budget > _LIGHT else 1e-3,  # tries cost a pass, or next to nothing
+    )
+
+
+def closing_pace(budget: int, dim: int, n_pinned: int = 0) -> Pace | None:
+    """The pace at the end where rows alone were kept; None where there are too many of them."""
+    met = 2 * budget + n_pinned
+    if not _affordable(met, dim):
+        return None
+    return _with_products(max(MOST_PRODUCTS, met), budget, budget, grows=False)
+
+
+def _with_products(room: int, first: int, later: int, *, grows: bool) -> Pace:
+    return Pace(
+        few=True,
+        room=room,
+        first=first,
+        later=later,
+        grows=grows,
+        foresees=False,
+        fewest=1,
+        progress=1e-4,
+        pass_progress=1e-3,
+        restless=inf,
+        promise=1e-4,
+        digits=12,
+    )
 
 
 def keeps_products(budget: int, dim: int) -> bool:
     """Whether the inner products of all atoms met are few enough to be written down."""
-    met = _REACH * budget
+    return _affordable(_REACH * budget, dim)
+
+
+def _affordable(met: int, dim: int) -> bool:
     return met**2 * dim <= _MOST_WORK and met <= MOST_PRODUCTS
 
 
@@ -72,8 +121,9 @@ def kept_bytes(budget: int, dim: int) -> int:
     """Memory in bytes that the atoms met by a pursuit take: how many may run side by side.
 
     Where inner products are kept, rows of float64, and a second time while others join them; else
-    float16 rows with room for more.
+    float16 rows with room for more, and at the end perhaps the best of them with their products.
     """
     if keeps_products(budget, dim):
         return 2 * 8 * _REACH * budget * dim
-    return round(2 * 3 * HEADROOM * budget * dim)
+    rows = round(2 * 3 * HEADROOM * budget * dim)
+    return max(rows, 2 * 8 * 2 * budget * dim if closing_pace(budget, dim) else 0)

@@ -21,7 +21,7 @@ from gtp_core.report.identity import telling
 from gtp_core.report.quality import HeldOut, choose
 from gtp_core.store import Progress, write_json, written_whole
 
-PATH_VERSION = 3
+PATH_VERSION = 4
 PATH_METHODS = ("gtp", "top-k", "random")
 RANDOM_SEEDS = 10
 MAX_PATH_SHARE = 0.1  # of the pool: where the budget path ends
