@@ -101,11 +101,11 @@ class Block:
         joined = {name: np.concatenate(pair) for name, pair in pairs.items()}
         return replace(self, rows=space, **joined)
 
-    def wide(self, begin: int, end: int) -> np.ndarray:
+    def wide(self, begin: int, end: int, out: np.ndarray | None = None) -> np.ndarray:
         """Atoms begin to end, (end - begin, dim) float32, free of what is removed."""
         from gtp_core import kernels
 
-        out = np.empty((end - begin, self.rows.shape[1]), np.float32)
+        out = np.empty((end - begin, self.rows.shape[1]), np.float32) if out is None else out
         along = self.along[begin:end].astype(np.float32)
         scale = self.scale.astype(np.float32)
         kernels.wide_rows(self._bits[begin:end], scale, along, self._removed, out)
@@ -118,7 +118,7 @@ class Block:
         def widen(begin: int, end: int) -> None:
             for first in range(begin, end, _WIDE_AT_ONCE):
                 last = min(first + _WIDE_AT_ONCE, end)
-                out[first:last] = self.wide(first, last)
+                self.wide(first, last, out[first:last])
 
         in_threads(widen, len(out), at_once=_WIDE_AT_ONCE)
         return out

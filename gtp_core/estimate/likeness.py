@@ -205,9 +205,11 @@ def _along(block: Block, begin: int, basis: np.ndarray) -> np.ndarray:
     out = np.empty((len(block.rows) - begin, basis.shape[1]), np.float32)
 
     def multiply(start: int, stop: int) -> None:
+        space = np.empty((_BLOCK, len(basis)), np.float32)
         for first in range(start, stop, _BLOCK):
             last = min(first + _BLOCK, stop)
-            np.matmul(block.wide(begin + first, begin + last), basis, out=out[first:last])
+            wide = block.wide(begin + first, begin + last, space[: last - first])
+            np.matmul(wide, basis, out=out[first:last])
 
     in_threads(multiply, len(out), at_once=_BLOCK)
     return out

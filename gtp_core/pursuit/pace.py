@@ -71,7 +71,7 @@ def pace_of(budget: int, shape: tuple[int, int], n_pinned: int = 0) -> Pace:
     if cheap:
         return pace
     # Of the strongest at first few get a weight, because they resemble each other.
-    first, later = (min(once, max(budget // part, _LIGHT)) for part in (4, 2))
+    first, later = (min(once, max(budget // part, _LIGHT)) for part in (4, 3))
     return replace(
         pace,
         first=first,
@@ -84,11 +84,16 @@ def pace_of(budget: int, shape: tuple[int, int], n_pinned: int = 0) -> Pace:
 
 
 def closing_pace(budget: int, dim: int, n_pinned: int = 0) -> Pace | None:
-    """The pace at the end where rows alone were kept; None where there are too many of them."""
+    """The pace at the end where rows alone were kept; None where there are too many of them.
+
+    Of many atoms a single one brings less: at 1e-4 a round, 2,000 of 30,000 x 8,192 ended 0.015 %
+    above orthogonal matching pursuit, at 3e-5 0.10 % below.
+    """
     met = 2 * budget + n_pinned
     if not _affordable(met, dim):
         return None
-    return _with_products(max(MOST_PRODUCTS, met), budget, budget, grows=False)
+    pace = _with_products(max(MOST_PRODUCTS, met), budget, budget, grows=False)
+    return replace(pace, progress=3e-5, promise=3e-5)
 
 
 def _with_products(room: int, first: int, later: int, *, grows: bool) -> Pace:

@@ -11,7 +11,7 @@ class Stop(StrEnum):
     """Why a selection ended; the value is the sentence on screen."""
 
     TOLERANCE = "The residual is below the tolerance."
-    NO_PROGRESS = "No exchange of samples, however small, lowers what is left of the target."
+    NO_PROGRESS = "No further exchange of samples noticeably lowers what is left of the target."
     ROUNDS = "The largest number of rounds was used up."
     EXHAUSTED = "No further sample points towards what is left of the target."
     RANKED = "The samples were ranked once; this method has no rounds."
