@@ -257,6 +257,32 @@ def wide_rows(
 
 
 @nb.njit(nogil=True, cache=True, fastmath=_FAST)
+def folded_rows(
+    rows: np.ndarray,
+    scale: np.ndarray,
+    along: np.ndarray,
+    direction: np.ndarray,
+    signs: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """The wide rows times signs (dim,), cut into pieces as long as those of `out` and summed.
+
+    Args:
+        rows, scale, along, direction: as in `wide_rows`.
+        out: (m, length) float32; the last piece may be shorter.
+    """
+    length, dim = out.shape[1], rows.shape[1]
+    wide = np.empty((1, dim), np.float32)
+    for i in range(rows.shape[0]):
+        wide_rows(rows[i : i + 1], scale, along[i : i + 1], direction, wide)
+        for j in range(length):
+            out[i, j] = signs[j] * wide[0, j]
+        for begin in range(length, dim, length):
+            for j in range(min(length, dim - begin)):
+                out[i, j] += signs[begin + j] * wide[0, begin + j]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=_FAST)
 def add_rows_wide(
     rows: np.ndarray, places: np.ndarray, factor: np.ndarray, out: np.ndarray
 ) -> None:

@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_info
 
 from gtp_core import trajectories
 from gtp_core.atoms import ArrayAtoms, pose
+from gtp_core.atoms.block import block_of
 from gtp_core.estimate import (
     EXACT,
     Goal,
@@ -17,6 +18,7 @@ from gtp_core.estimate import (
     on_one_thread,
     places_of,
 )
+from gtp_core.estimate.fold import Fold
 from gtp_core.estimate.likeness import _CAUTION, Likeness
 from gtp_core.estimate.products import _own_inner
 from gtp_core.estimate.space import Space
@@ -254,7 +256,7 @@ def alike(m: int = 300, dim: int = 400, seed: int = 0):
 
 def likeness_of(matrix, monkeypatch, directions: int) -> Likeness:
     monkeypatch.setattr("gtp_core.estimate.likeness._DIRECTIONS", directions)
-    likeness = Likeness()
+    likeness = Likeness(matrix.shape[1])
     likeness.admit(atoms_of(matrix).block(np.arange(len(matrix))))
     return likeness
 
@@ -321,13 +323,13 @@ def test_the_inverse_of_what_products_are_like_nearly_undoes_the_true_ones(monke
 def test_directions_are_found_anew_until_there_are_enough_atoms_for_them(monkeypatch):
     matrix, _ = alike()
     block = atoms_of(matrix).block
-    grown, whole = Likeness(), Likeness()
+    grown, whole = Likeness(400), Likeness(400)
     for count in (10, 300):
         grown.admit(block(np.arange(count)))
     whole.admit(block(np.arange(300)))
     assert grown._coordinates.tobytes() == whole._coordinates.tobytes()
     monkeypatch.setattr("gtp_core.estimate.likeness._SAMPLE", 10)
-    early = Likeness()
+    early = Likeness(400)
     for count in (10, 300):
         early.admit(block(np.arange(count)))
     assert early._coordinates.shape == (300, 10)
@@ -336,13 +338,44 @@ def test_directions_are_found_anew_until_there_are_enough_atoms_for_them(monkeyp
 def test_directions_are_found_anew_when_there_are_four_times_as_many_atoms(monkeypatch):
     monkeypatch.setattr("gtp_core.estimate.likeness._SAMPLE", 10)
     matrix, _ = alike()
-    block, likeness, found = atoms_of(matrix).block, Likeness(), []
+    block, likeness, found = atoms_of(matrix).block, Likeness(400), []
     for count in (20, 79, 80):
         likeness.admit(block(np.arange(count)))
         found.append(likeness._basis)
     assert found[1] is found[0]
     assert found[2] is not found[0]
     assert len(likeness._coordinates) == len(likeness._rest) == 80
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_atoms_folded_to_a_part_keep_their_inner_products(monkeypatch, removed):
+    """A thousand numbers into 251 and the rest; of shorter atoms nothing changes."""
+    matrix, _ = alike(60, 1004)
+    generator = np.random.default_rng(3)
+    direction = generator.standard_normal((4, 251))
+    direction = direction / np.linalg.norm(direction, axis=1, keepdims=True) if removed else None
+    block = block_of(matrix.astype(np.float16), np.array([0.1, 0.5, 0.5, 0.7]), direction)
+    wide = block.wide(0, 60)
+    assert np.array_equal(Fold(1004).all(block), wide)
+    monkeypatch.setattr("gtp_core.estimate.fold._LENGTH", 300)
+    fold = Fold(1004)
+    folded = fold.all(block)
+    assert folded.shape == (60, fold.length) == (60, 335)
+    lengths = np.linalg.norm(wide, axis=1)
+    errors = (folded @ folded.T - wide @ wide.T) / np.outer(lengths, lengths)
+    assert 0.5 < errors.std() * np.sqrt(335) < 1.5
+    basis = generator.standard_normal((335, 7)).astype(np.float32)
+    assert np.allclose(fold.products(block, 20, basis), folded[20:] @ basis, atol=1e-5)
+
+
+def test_estimates_among_folded_atoms_are_exact_too(monkeypatch):
+    """Only steps come from what is folded."""
+    monkeypatch.setattr("gtp_core.estimate.fold._LENGTH", 100)
+    matrix, target = alike(200, 400)
+    for ridge in (0.01, 1.0):
+        working = working_of(RowsKept, matrix, target, ridge)
+        weights = working.estimate(np.arange(200), np.zeros(200), 1e-8)
+        assert np.allclose(weights, exact(matrix, target, ridge), atol=1e-5)
 
 
 def test_a_few_steps_do_where_the_ridge_is_not_small(monkeypatch):
@@ -404,9 +437,13 @@ def test_memory_made_ready_keeps_what_is_written(monkeypatch):
         touched.result()
     space.first(1000, 10)[10:] = rows[10:1000]
     assert (space.first(1000, 1000) == 1).all()
-    larger = space.first(1500, 1000)
-    assert larger.shape == (1500, 4096)
-    assert (larger[:1000] == 1).all()
+    more = space.first(1500, 1000)
+    assert more.shape == (1500, 4096)
+    assert np.shares_memory(more[:1000], space.first(10, 1000)), "up to twice as many stay"
+    more[1000:] = rows[1000:]
+    larger = space.first(2500, 1500)
+    assert larger.shape == (2500, 4096)
+    assert (larger[:1500] == 1).all()
 
 
 def test_the_sum_of_an_estimate_is_not_formed_again(monkeypatch):

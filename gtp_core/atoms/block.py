@@ -106,9 +106,7 @@ class Block:
         from gtp_core import kernels
 
         out = np.empty((end - begin, self.rows.shape[1]), np.float32) if out is None else out
-        along = self.along[begin:end].astype(np.float32)
-        scale = self.scale.astype(np.float32)
-        kernels.wide_rows(self._bits[begin:end], scale, along, self._removed, out)
+        kernels.wide_rows(*self._parts(begin, end), out)
         return out
 
     def all_wide(self) -> np.ndarray:
@@ -123,6 +121,19 @@ class Block:
         in_threads(widen, len(out), at_once=_WIDE_AT_ONCE)
         return out
 
+    def folded(self, begin: int, end: int, signs: np.ndarray, out: np.ndarray) -> None:
+        """Atoms begin to end times signs (dim,) float32, in pieces as long as `out` that add up.
+
+        Inner products stay the same in the mean over random signs, and err by the root of what
+        one piece is long of (feature hashing; Weinberger et al. 2009).
+
+        Args:
+            out: (end - begin, length) float32.
+        """
+        from gtp_core import kernels
+
+        kernels.folded_rows(*self._parts(begin, end), signs, out)
+
     def taken(self, places: np.ndarray) -> "Block":
         """Some of the rows, in this order."""
         return self._some(self.rows[places], places)
@@ -136,6 +147,11 @@ class Block:
 
     def _some(self, rows: np.ndarray, places: np.ndarray) -> "Block":
         return replace(self, rows=rows, along=self.along[places], lengths=self.lengths[places])
+
+    def _parts(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        """What compiled loops make atoms of."""
+        along = self.along[begin:end].astype(np.float32)
+        return self._bits[begin:end], self.scale.astype(np.float32), along, self._removed
 
     @cached_property
     def _removed(self) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from gtp_core.atoms.block import Block
+from gtp_core.estimate.fold import Fold
 from gtp_core.trajectories import in_threads
 
 _DIRECTIONS = 256
@@ -27,7 +28,8 @@ _LEAST_REST = 0.02  # of an atom's squared length: a sample's directions flatter
 class Likeness:
     """Coordinates (m, r) of the atoms met in r shared directions, and squared lengths beside."""
 
-    def __init__(self) -> None:
+    def __init__(self, dim: int) -> None:
+        self._fold = Fold(dim)
         self._basis: np.ndarray | None = None
         self._coordinates: np.ndarray = np.empty((0, 0), np.float32)
         self._rest: np.ndarray = np.empty(0)
@@ -43,9 +45,9 @@ class Likeness:
         known = len(self._rest)
         if self._basis is None or self._of < _SAMPLE or len(block.rows) >= _RENEWED * self._of:
             known, self._of = 0, len(block.rows)
-            self._basis = _directions(block)
+            self._basis = _directions(block, self._fold)
             self._coordinates = np.empty((0, self._basis.shape[1]), np.float32)
-        coordinates = _along(block, known, self._basis)
+        coordinates = self._fold.products(block, known, self._basis)
         squares = block.lengths[known:] ** 2
         rest = squares - np.einsum("ij,ij->i", coordinates, coordinates, dtype=np.float64)
         rest = np.maximum(rest, _LEAST_REST * squares)
@@ -179,11 +181,11 @@ def _newton(
     return found
 
 
-def _directions(block: Block) -> np.ndarray:
-    """(dim, r) float32 orthonormal: the leading directions of atoms spread over the block."""
+def _directions(block: Block, fold: Fold) -> np.ndarray:
+    """(length, r) float32 orthonormal: leading directions of folded atoms spread over the block."""
     m = len(block.rows)
     places = np.unique(np.linspace(0, m - 1, min(_SAMPLE, m)).astype(np.int64))
-    wide = block.taken(places).all_wide()
+    wide = fold.all(block.taken(places))
     gram = np.zeros((len(wide), len(wide)), np.float32)  # its upper half is filled
 
     def multiply(begin: int, end: int) -> None:
@@ -198,18 +200,3 @@ def _directions(block: Block) -> np.ndarray:
     sound = values > 1e-6 * max(values.max(initial=0), 1e-300)
     turned = (vectors[:, sound] / np.sqrt(values[sound])).astype(np.float32)
     return np.ascontiguousarray(wide.T @ turned)
-
-
-def _along(block: Block, begin: int, basis: np.ndarray) -> np.ndarray:
-    """Coordinates of the atoms from `begin` on."""
-    out = np.empty((len(block.rows) - begin, basis.shape[1]), np.float32)
-
-    def multiply(start: int, stop: int) -> None:
-        space = np.empty((_BLOCK, len(basis)), np.float32)
-        for first in range(start, stop, _BLOCK):
-            last = min(first + _BLOCK, stop)
-            wide = block.wide(begin + first, begin + last, space[: last - first])
-            np.matmul(wide, basis, out=out[first:last])
-
-    in_threads(multiply, len(out), at_once=_BLOCK)
-    return out

@@ -38,14 +38,14 @@ class RowsKept:
     def __init__(
         self, atoms: Atoms, target: np.ndarray, ridge: float, *, expected: int = 0
     ) -> None:
-        """`expected` atoms will be met; more may be, at the cost of a copy of all rows."""
+        """`expected` atoms will be met; beyond twice as many all rows are copied."""
         self._atoms, self._target, self._ridge = atoms, target, ridge
         self.index: np.ndarray = np.empty(0, np.int64)
         self._block = atoms.block(self.index)
         expected = min(expected, atoms.n_samples)
         self._space = Space(expected, atoms.dim, self._block.rows.dtype)
         self._product: np.ndarray = np.empty(0)
-        self._likeness = Likeness()
+        self._likeness = Likeness(atoms.dim)
         self._seen: tuple[np.ndarray | None, np.ndarray] = None, np.empty(0)
         self._summed: _Summed | None = None
 

@@ -5,19 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 HEADROOM = 1.5  # of the space taken, so that joining does not copy all rows every time
+_RESERVED = 2  # times what is expected: what is never touched takes no memory
 _AT_ONCE = 1 << 26  # bytes touched at once; less is there at once anyway
 _PAGE = 4096
 
 
 class Space:
-    """Room for rows, which stay where they are as long as no more come than were expected.
+    """Room for rows, which stay where they are as long as twice as many come as were expected.
 
     The system hands out memory at the first touch: 2.7 GB took 1 to 7 seconds on a virtual machine.
-    So a thread touches it from the start, while the first pass waits for the disk.
+    So a thread touches what is expected from the start, while the first pass waits for the disk.
     """
 
     def __init__(self, count: int, dim: int, dtype: np.dtype) -> None:
-        self._rows = np.empty((count, dim), dtype)
+        self._rows = np.empty((_RESERVED * count, dim), dtype)
         self._step = max(1, _AT_ONCE // max(self._rows.itemsize * dim, 1))
         whole = range(0, count - self._step + 1, self._step)
         toucher = ThreadPoolExecutor(1)
