@@ -66,6 +66,9 @@ class ProductsKept:
     ) -> float:
         return inf
 
+    def ridge_share(self) -> float:
+        return self._ridge / max(float(np.diag(self._gram).mean()), 1e-300)
+
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return weights @ self._rows[places]
 

@@ -65,6 +65,9 @@ class RowsKept:
             self._seen = residual, self._block.products(residual)
         return self._seen[1]
 
+    def ridge_share(self) -> float:
+        return self._ridge / max(float((self._block.lengths**2).mean()), 1e-300)
+
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         if self._summed and self._summed.of(places, weights):
             return self._summed.total

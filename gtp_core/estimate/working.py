@@ -62,6 +62,10 @@ class Working(Protocol):
         """
         ...
 
+    def ridge_share(self) -> float:
+        """The ridge over the mean squared length of the atoms met."""
+        ...
+
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """weights @ atoms of these places, (dim,) float64."""
         ...

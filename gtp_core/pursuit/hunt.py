@@ -21,6 +21,8 @@ from gtp_core.pursuit.state import Draft, State, described, rounded
 _TINY_WEIGHT = 1e-9  # relative to the largest: exact fits leave weights of 1e-16
 _FREE_PROGRESS = 1e-6  # of the objective, that a round must win where nobody need leave for it
 _STAGES = 16  # in which a support grows, a pass each, where a pass is cheap
+_SMALL_RIDGE = 0.07  # of an atom's squared length
+_FETCHED = 64  # atoms met in a pass where they enter one by one
 _FAIR = 3e-4  # gradient left in an estimate that a round is judged by; the last is exact
 
 First = Callable[[np.ndarray, int], np.ndarray]
@@ -55,6 +57,7 @@ class Hunt:
         self._most = 2 * budget  # that enter in a round
         self._count = self._most
         self.rounds: list[Round] = []
+        self._former: tuple[State, list[Round]] | None = None  # from before it started again
         self.visited: set[int] = set()
         self.could_enter = self._looked = False
         self._asked = self._pace.progress  # what must be foreseen of a round to try it
@@ -68,6 +71,10 @@ class Hunt:
         self._look()
         yield from self._passes()
         if self._compare():
+            yield from self._passes()
+        if self._starts_again():
+            yield from iter(self._picked, None)
+            self._look()
             yield from self._passes()
 
     def _passes(self) -> Iterator[Round]:
@@ -115,6 +122,35 @@ class Hunt:
             if not state.objective < self.best.objective * (1 - self._pace.progress):
                 return
             yield self._accept(state, step)
+
+    def _starts_again(self) -> bool:
+        """Whether the support grows a second time, one atom after another; the better one counts.
+
+        With little ridge atoms that enter together take from each other what they would win: at
+        ridges of 0 to 0.03 sixteenths ended up to 31 % above orthogonal matching pursuit (30,000 x
+        1,024, budget 300). This begins as that does and takes as long; elsewhere it ends 14 % above
+        sixteenths.
+        """
+        may = self._pace.restarts and self._budget > _STAGES and len(self.best.support) > 0
+        if not may or self._working.ridge_share() >= _SMALL_RIDGE:
+            return False
+        self._former = self.best, self.rounds
+        self.rounds = []
+        self.best = self._fitted(self._pinned, np.zeros(len(self._pinned)))
+        return True
+
+    def _picked(self) -> Round | None:
+        """A sixteenth of the budget enters, each the strongest once those before it are in."""
+        start = self.best
+        missing = self._budget - len(start.support)
+        for _ in range(min(missing, -(-self._budget // _STAGES))):
+            self._fetch(_FETCHED)
+            state = self._exchanged(self._entering()[:1])
+            if not state.objective < self.best.objective * (1 - _FREE_PROGRESS):
+                break
+            self.visited.update(state.support.tolist())
+            self.best = state
+        return None if self.best is start else self._described_since(start, 1)
 
     def _fetch(self, count: int) -> np.ndarray:
         """A pass: the `count` strongest outside the support, all of them met now."""
@@ -209,10 +245,12 @@ class Hunt:
             self.best = state
         if self.best is start:
             return None
-        round_ = described(self.best, start, self.scale)
-        self.rounds.append(round_)
-        self._count = len(start.support)
-        return round_
+        return self._described_since(start, len(start.support))
+
+    def _described_since(self, start: State, count: int) -> Round:
+        self._count = count
+        self.rounds.append(described(self.best, start, self.scale))
+        return self.rounds[-1]
 
     def _better(self) -> State | None:
         support, weights = self.best.support, self.best.weights
@@ -234,11 +272,10 @@ class Hunt:
         return None
 
     def _accept(self, state: State, count: int) -> Round:
-        round_ = described(state, self.best, self.scale)
+        before = self.best
         self.visited.update(state.support.tolist())
-        self.best, self._count, self._asked = state, count, self._pace.progress
-        self.rounds.append(round_)
-        return round_
+        self.best, self._asked = state, self._pace.progress
+        return self._described_since(before, count)
 
     def _entering(self) -> np.ndarray:
         """Samples met, outside the support, with a positive proxy, strongest first."""
@@ -293,7 +330,9 @@ class Hunt:
         return np.searchsorted(merged, np.sort(kept))
 
     def finish(self) -> None:
-        """Exact weights on the support that the rounds ended with."""
+        """The better of two ways, where there were two, and exact weights on its support."""
+        if self._former and self._former[0].objective <= self.best.objective:
+            self.best, self.rounds = self._former
         self.best = self._fitted(self.best.support, self.best.weights, EXACT)
 
     def _fitted(

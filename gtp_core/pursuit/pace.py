@@ -9,6 +9,7 @@ _MOST_WORK = 4e11  # multiplications for inner products; beyond, rows are kept i
 _MOST_BYTES = 3 << 30  # of rows kept
 _REACH = 4  # atoms fetched in a pass, in multiples of the budget; the paper's 2 enter a round
 _CHEAP_PASS = 2e9  # numbers in all atoms
+_CHEAPEST_PASS = 2e8  # a pass takes as long as fitting some hundred weights
 _LIGHT = 4096  # rows of 32,768 numbers are fetched in a second
 _FEWEST = 64  # among very many atoms fewer than 1/64 of the budget do not enter alone
 
@@ -22,6 +23,7 @@ class Pace:
         room: the most atoms met at once.
         first, later: atoms that the first pass fetches, and later ones.
         grows: the support grows first, a pass for every step, because passes are cheap.
+        restarts: the support may grow again, one atom a pass, because they cost next to nothing.
         foresees: what a round wins is foreseen before it is worked out.
         fewest: fewer atoms do not enter alone.
         progress: a round must lower the objective by this share.
@@ -37,6 +39,7 @@ class Pace:
     first: int
     later: int
     grows: bool
+    restarts: bool
     foresees: bool
     fewest: int
     progress: float
@@ -52,7 +55,8 @@ def pace_of(budget: int, shape: tuple[int, int], n_pinned: int = 0) -> Pace:
     if keeps_products(budget, dim):
         room = max(MOST_PRODUCTS, 2 * budget + n_pinned)
         first = min(_REACH * budget, max(2 * budget, room - budget))
-        return _with_products(room, first, min(first, max(budget, 1)), grows=cheap)
+        pace = _with_products(room, first, min(first, max(budget, 1)), grows=cheap)
+        return replace(pace, restarts=shape[0] * dim <= _CHEAPEST_PASS)
     once = max(budget, 1)
     pace = Pace(
         few=False,
@@ -60,6 +64,7 @@ def pace_of(budget: int, shape: tuple[int, int], n_pinned: int = 0) -> Pace:
         first=once,
         later=once,
         grows=cheap,
+        restarts=False,
         foresees=False,
         fewest=max(1, budget // _FEWEST),
         progress=1e-3,
@@ -105,6 +110,7 @@ def _with_products(room: int, first: int, later: int, *, grows: bool) -> Pace:
         first=first,
         later=later,
         grows=grows,
+        restarts=False,
         foresees=False,
         fewest=1,
         progress=1e-4,
