@@ -7,7 +7,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from benchmarks import growth, less_matching, omp_ratio, omp_steps, stages, subspace
+from benchmarks import greedy_many, growth, less_matching, omp_ratio, omp_steps, stages, subspace
 from benchmarks.greedy import coherent_pool
 from benchmarks.synthetic import Shape, make
 from gtp_core import open_catalog, open_store, pose
@@ -18,6 +18,7 @@ NAMES = (
     "compare",
     "full_scale",
     "greedy",
+    "greedy_many",
     "growth",
     "less_matching",
     "omp_ratio",
@@ -69,6 +70,16 @@ def test_both_ways_are_measured_apart(store, tmp_path):
 
 
 # --- matching pursuit ------------------------------------------------------------------------
+
+
+def test_a_comparison_at_the_end_is_told_apart_from_rows_alone(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("gtp_core.pursuit.pace._MOST_WORK", (2 * 40) ** 2 * 192)
+    with closing(open_catalog(store, workspace=tmp_path)) as catalog:
+        problem = pose(catalog, "broad", n_splits=0)
+        (line,) = greedy_many.lines(problem, [40], [0.1])
+    omp, gtp, alone, ratio = (float(cell) for cell in line.split("|")[3:7])
+    assert gtp < min(omp, alone)
+    assert ratio == pytest.approx(gtp / omp, abs=1e-3)
 
 
 @pytest.mark.parametrize("ridge", [0.1, 1.0])
