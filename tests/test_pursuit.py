@@ -162,10 +162,10 @@ class SlowPursuit:
             self.count = step
 
     def pick(self):
-        """One after another, 64 met before each."""
+        """One after another, a pass for each."""
         while len(self.support) < self.budget:
-            self.fetch(64)
-            if not self.merge(self.ranked(self.met)[:1], 1e-6):
+            found, _ = self.fetch(1)
+            if not self.merge(found, 1e-6):
                 break
         self.count = 1
 
@@ -188,8 +188,10 @@ class SlowPursuit:
             former = self.best, self.support, self.weights
             self.support, self.weights = [], np.zeros(0)
             self.best = 0.5 * self.target @ self.target
+            self.met = []
             self.pick()
-            self.rounds([self.budget] * 100)
+            if self.best < former[0]:
+                self.rounds([self.budget] * 100)
             if former[0] <= self.best:
                 self.best, self.support, self.weights = former
 
