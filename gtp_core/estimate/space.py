@@ -15,6 +15,7 @@ class Space:
 
     The system hands out memory at the first touch: 2.7 GB took 1 to 7 seconds on a virtual machine.
     So a thread touches what is expected from the start, while the first pass waits for the disk.
+    Where nothing was, room grows by half of what is needed, and is used again.
     """
 
     def __init__(self, count: int, dim: int, dtype: np.dtype) -> None:
