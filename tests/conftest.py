@@ -3,12 +3,15 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import ArrayLike
 
+from gtp_core.atoms import Problem, pose_array
 from gtp_core.catalog import open_catalog
 from gtp_core.neighbors import layout
 from gtp_core.neighbors.kept import put
@@ -169,6 +172,20 @@ def write_map(catalog) -> None:
         write_json(folder / "manifest.json", said)
 
     put(layout._folder(catalog, layout.WHOLE, 0), write)
+
+
+def with_tokens(problem: Problem, tokens: ArrayLike) -> Problem:
+    """The same problem for samples of other lengths."""
+    return replace(problem, tokens=np.asarray(tokens, dtype=np.int64))
+
+
+def array_problem(n: int = 120, dim: int = 30, seed: int = 0) -> Problem:
+    """Atoms and a target that point anywhere."""
+    generator = np.random.default_rng(seed)
+    matrix = generator.standard_normal((n, dim))
+    return pose_array(
+        matrix / np.linalg.norm(matrix, axis=1, keepdims=True), generator.standard_normal(dim)
+    )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import greedy_many, growth, less_matching, omp_ratio, omp_steps, stages, subspace
+from benchmarks import tokens as tokens_of
 from benchmarks.greedy import coherent_pool
 from benchmarks.synthetic import Shape, make
 from gtp_core import open_catalog, open_store, pose
@@ -25,6 +26,7 @@ NAMES = (
     "omp_steps",
     "products",
     "stages",
+    "tokens",
 )
 NAMES += ("browse", "slider", "subspace", "synthetic", "uniform", "duplicates", "neighbors", "why")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -80,6 +82,14 @@ def test_a_comparison_at_the_end_is_told_apart_from_rows_alone(store, tmp_path, 
     omp, gtp, alone, ratio = (float(cell) for cell in line.split("|")[3:7])
     assert gtp < min(omp, alone)
     assert ratio == pytest.approx(gtp / omp, abs=1e-3)
+
+
+def test_both_searches_for_a_budget_in_tokens_end_where_no_sample_more_fits(store, tmp_path):
+    with closing(open_catalog(store.folder, workspace=tmp_path)) as catalog:
+        problem = pose(catalog, store.task_names[0], n_splits=0)
+        first, second = tokens_of.lines(problem, [10.0], ["gtp", "top-k"])
+    assert first.startswith("| gtp |")
+    assert second.startswith("| top-k |")
 
 
 @pytest.mark.parametrize("ridge", [0.1, 1.0])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import less_influence
+from conftest import array_problem, less_influence, with_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,18 +23,6 @@ from gtp_core.pursuit import Stop
 
 BANNED = ["id-0003", "id-0011"]
 PINNED = ["id-0001", "id-0050"]
-
-
-def with_tokens(problem: Problem, tokens) -> Problem:
-    return Problem(**{**vars(problem), "tokens": np.asarray(tokens, dtype=np.int64)})
-
-
-def array_problem(n: int = 120, dim: int = 30, seed: int = 0) -> Problem:
-    generator = np.random.default_rng(seed)
-    matrix = generator.standard_normal((n, dim))
-    return pose_array(
-        matrix / np.linalg.norm(matrix, axis=1, keepdims=True), generator.standard_normal(dim)
-    )
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,13 @@ from gtp_core.atoms import Problem
 from gtp_core.errors import BudgetError, CancelledError, MethodError
 from gtp_core.estimate import on_one_thread
 from gtp_core.methods.budgets import parse_budget, samples_of
+from gtp_core.methods.fitting import Sizes
 from gtp_core.methods.register import FILLS, METHODS, SUBTASKS, WEIGHTS, OnRound, Settings
 from gtp_core.methods.subspace import IN_SUBSPACES, prepare_subspace, rank_of
 from gtp_core.pursuit import Selection, Stop
 
 WEIGHING = ("omp", "grad-match", "craig")  # weights of their own, whatever is set
+_WHOLE = (Stop.TOLERANCE, Stop.EXHAUSTED)  # explained: a larger budget changes nothing
 
 
 def select(
@@ -94,7 +96,7 @@ def _select_tokens(
     settings: Settings,
     on_round: OnRound | None,
 ) -> Selection:
-    """The selection of most samples whose tokens fit, found by bisection over its size."""
+    """A selection whose tokens fit where one of a sample more would not."""
     candidates = problem.atoms.candidates
     smallest = int(problem.tokens[candidates].min())
     if tokens < smallest:
@@ -105,28 +107,26 @@ def _select_tokens(
     _check_pins(
         problem, 0 if problem.tokens[problem.pinned].sum() > tokens else None, f"{tokens}tok"
     )
-    # No selection that fits is larger than the shortest samples that do.
-    shortest = np.cumsum(np.sort(problem.tokens[candidates]))
-    low, high = len(problem.pinned), int(np.searchsorted(shortest, tokens, side="right"))
+    sizes = _sizes(problem, tokens)
     best: Selection | None = None
-    while low < high or best is None:
-        middle = max(1, (low + high + 1) // 2)
+    while sizes.low < sizes.high or (best is None and sizes.high >= max(sizes.low, 1)):
+        size = sizes.next() if sizes.low < sizes.high else max(sizes.low, 1)
         try:
-            selection = METHODS[method](problem, middle, settings, on_round)
+            selection = METHODS[method](problem, size, settings, on_round)
         except BudgetError:  # more than this method takes at once: fewer may do
-            high = middle - 1
+            sizes.refused(size)
             continue
         except CancelledError:
             if best is None:
                 raise
             return replace(best, stop=Stop.CANCELLED)
-        fits = problem.tokens[selection.support].sum() <= tokens
-        if fits and (best is None or len(selection.support) >= len(best.support)):
+        used = int(problem.tokens[selection.support].sum())
+        sizes.tell(size, used)
+        if used <= tokens and (best is None or len(selection.support) >= len(best.support)):
             best = selection
-        low, high = (middle, high) if fits else (low, middle - 1)
         if best is not None and selection.stop is Stop.CANCELLED:
             return replace(best, stop=Stop.CANCELLED)
-        if high < max(low, 1):
+        if best is selection and len(selection.support) < size and selection.stop in _WHOLE:
             break
     if best is None:
         raise BudgetError(
@@ -134,6 +134,16 @@ def _select_tokens(
             "Give more tokens."
         )
     return best
+
+
+def _sizes(problem: Problem, tokens: int) -> Sizes:
+    """What is known beforehand: pins fit, and no more fit than the shortest samples that do."""
+    usable = problem.atoms.candidates.copy()
+    usable[problem.pinned] = True
+    each = np.sort(problem.tokens[usable])
+    high = min(int(np.searchsorted(np.cumsum(each), tokens, side="right")), problem.most)
+    pinned = problem.tokens[problem.pinned]
+    return Sizes(tokens, len(pinned), int(pinned.sum()), high, float(each.mean()))
 
 
 def _check(method: str, settings: Settings) -> None:
