@@ -3,8 +3,9 @@
 What a selection of so many samples costs in tokens is known only once it has been made, and
 nearly a straight line. So the next size is where a line meets the budget (false position), which
 comes from one side only; a second size in a row on the same side therefore moves the next one by
-1, 2, 4 ... samples at least (galloping: Bentley and Yao 1976). Bisection begins at sizes that are
-never needed, as many of the shortest samples as fit, and takes twenty.
+1, 2, 4 ... samples at least (galloping: Bentley and Yao 1976). Bisection begins at half as many
+samples as of the shortest would fit, often several times what is chosen, and takes three times as
+many sizes (`python -m benchmarks.tokens`).
 """
 
 _LINES = 12  # sizes tried by lines; what is left between is halved, whatever the tokens do
