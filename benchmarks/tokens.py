@@ -20,7 +20,7 @@ from unittest.mock import patch
 from benchmarks.stages import compile_loops
 from gtp_core import Problem, open_catalog, pose, select
 from gtp_core.methods import METHODS
-from gtp_core.methods.fitting import Sizes
+from gtp_core.methods.budgets import Sizes
 
 DEMO = Path(__file__).resolve().parent.parent / "data" / "demo"
 RISING = ("top-k", "random", "k-center")

@@ -72,7 +72,7 @@ class ProductsKept:
         return inf
 
     def ridge_share(self) -> float:
-        return self._ridge / max(float(np.diag(self._gram).mean()), 1e-300)
+        return self._ridge / self._mean_square
 
     def combine(self, places: np.ndarray, weights: np.ndarray) -> np.ndarray:
         # A few rows at a time stay in the cache: no second matrix is written and read again.
@@ -120,7 +120,11 @@ class ProductsKept:
 
     @property
     def _penalty(self) -> float:
-        return self._ridge or JITTER * max(float(np.diag(self._gram).mean()), 1e-300)
+        return self._ridge or JITTER * self._mean_square
+
+    @property
+    def _mean_square(self) -> float:
+        return max(float(np.diag(self._gram).mean()), 1e-300)
 
     def _factor(self, places: np.ndarray) -> np.ndarray | None:
         from scipy.linalg import LinAlgError, cholesky

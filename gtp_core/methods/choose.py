@@ -10,14 +10,12 @@ import numpy as np
 from gtp_core.atoms import Problem
 from gtp_core.errors import BudgetError, CancelledError, MethodError
 from gtp_core.estimate import on_one_thread
-from gtp_core.methods.budgets import parse_budget, samples_of
-from gtp_core.methods.fitting import Sizes
+from gtp_core.methods.budgets import Sizes, parse_budget, samples_of
 from gtp_core.methods.register import FILLS, METHODS, SUBTASKS, WEIGHTS, OnRound, Settings
 from gtp_core.methods.subspace import IN_SUBSPACES, prepare_subspace, rank_of
 from gtp_core.pursuit import Selection, Stop
 
 WEIGHING = ("omp", "grad-match", "craig")  # weights of their own, whatever is set
-_WHOLE = (Stop.TOLERANCE, Stop.EXHAUSTED)  # explained: a larger budget changes nothing
 
 
 def select(
@@ -126,8 +124,6 @@ def _select_tokens(
             best = selection
         if best is not None and selection.stop is Stop.CANCELLED:
             return replace(best, stop=Stop.CANCELLED)
-        if best is selection and len(selection.support) < size and selection.stop in _WHOLE:
-            break
     if best is None:
         raise BudgetError(
             f"budget={tokens}tok; the first sample {method} chooses is longer than that. "

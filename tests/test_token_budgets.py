@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gtp_core.atoms import ArrayAtoms
 from gtp_core.errors import BudgetError
 from gtp_core.methods import METHODS, Settings, select
-from gtp_core.methods.fitting import Sizes
+from gtp_core.methods.budgets import Sizes
 
 
 def searched(sizes: Sizes, costs: np.ndarray, most: int | None = None) -> list[int]:
@@ -107,12 +107,18 @@ def test_one_sample_more_does_not_fit_and_few_sizes_were_solved(method, sizes_of
     assert chosen.budget + 1 in asked
 
 
-def test_a_target_that_fewer_explain_is_solved_once(sizes_of):
-    problem = with_tokens(array_problem(), np.full(120, 10))
-    asked = sizes_of("gtp")
-    chosen = select(problem, "1000tok", settings=Settings(ridge=0.0))
-    assert asked == [100]
-    assert len(chosen.support) < 100
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_size_that_fewer_fill_does_not_end_the_search(seed):
+    """Below the length of an atom fewer explain the target; beyond, parts of the pool are taken."""
+    problem = array_problem(seed=seed)
+    tokens = np.full(120, 20)
+    tokens[select(problem, 20).support] = 2
+    problem = with_tokens(problem, tokens)
+    larger = select(problem, 63).support
+    assert tokens[larger].sum() <= 900
+    chosen = select(problem, "900tok").support
+    assert len(chosen) >= len(larger)
+    assert tokens[chosen].sum() <= 900
 
 
 def test_pins_outside_of_the_candidates_count_as_samples_that_fit():
